@@ -1,0 +1,88 @@
+//! Why traffic to a VIP does not reach a backend: one list for the datapath, the metrics and the CLI.
+
+/// Why a packet was refused or dropped: the index into `DROPS`.
+///
+/// *Refused* packets go up to the host, whose stack answers RST or port unreachable because the VIP's guard
+/// lets no socket have them. *Dropped* packets end in the datapath without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum DropReason {
+    /// Refused: the VIP has no frontend on this port.
+    NoFrontend = 0,
+    /// Refused: the frontend, or the share the connection fell to, has no backend that is ready.
+    NoBackend = 1,
+    /// Refused: a TCP segment that is no SYN and belongs to no flow we know.
+    NoFlow = 2,
+    /// Refused: the TCP flow's backend is gone.
+    BackendGone = 3,
+    /// Refused: the conntrack table is full.
+    ConntrackFull = 4,
+    /// Refused: no free source port towards the chosen backend.
+    NoSourcePort = 5,
+    /// Dropped: a fragment to a VIP, or of a tracked flow's reply.
+    Fragment = 6,
+    /// Dropped: a protocol that is not balanced, at a VIP.
+    Protocol = 7,
+    /// Dropped: headers to a VIP that end too early or contradict themselves.
+    Malformed = 8,
+    /// Dropped: a reply from a backend that is gone.
+    StaleReply = 9,
+    /// Dropped: the kernel would not let the packet be changed.
+    RewriteFailed = 10,
+    /// Refused by the guard: a local delivery to a VIP that the datapath did not take to a backend.
+    Guarded = 11,
+}
+
+impl DropReason {
+    /// Every reason, in the order of its number.
+    pub const ALL: [Self; 12] = [
+        Self::NoFrontend,
+        Self::NoBackend,
+        Self::NoFlow,
+        Self::BackendGone,
+        Self::ConntrackFull,
+        Self::NoSourcePort,
+        Self::Fragment,
+        Self::Protocol,
+        Self::Malformed,
+        Self::StaleReply,
+        Self::RewriteFailed,
+        Self::Guarded,
+    ];
+
+    /// The name in metrics and in the CLI.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::NoFrontend => "no_frontend",
+            Self::NoBackend => "no_backend",
+            Self::NoFlow => "no_flow",
+            Self::BackendGone => "backend_gone",
+            Self::ConntrackFull => "conntrack_full",
+            Self::NoSourcePort => "no_source_port",
+            Self::Fragment => "fragment",
+            Self::Protocol => "protocol",
+            Self::Malformed => "malformed",
+            Self::StaleReply => "stale_reply",
+            Self::RewriteFailed => "rewrite_failed",
+            Self::Guarded => "guarded",
+        }
+    }
+
+    /// What it means, for people.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::NoFrontend => "refused: the VIP has no frontend on this port",
+            Self::NoBackend => "refused: no backend is ready for the connection",
+            Self::NoFlow => "refused: a TCP segment without SYN of no known flow",
+            Self::BackendGone => "refused: the backend of the TCP flow is gone",
+            Self::ConntrackFull => "refused: the conntrack table is full",
+            Self::NoSourcePort => "refused: no free source port towards the backend",
+            Self::Fragment => "dropped: a fragment to a VIP or of a tracked reply",
+            Self::Protocol => "dropped: a protocol that is not balanced, at a VIP",
+            Self::Malformed => "dropped: broken headers to a VIP",
+            Self::StaleReply => "dropped: a reply from a backend that is gone",
+            Self::RewriteFailed => "dropped: the kernel refused to change the packet",
+            Self::Guarded => "refused by the guard: a local delivery to a VIP",
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What clients reach: a VIP, a port and a protocol.
+
+use core::fmt;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{Address, Port, Protocol};
+
+/// A frontend's identity: the key of `FRONTENDS`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FrontendKey {
+    /// The VIP.
+    pub address: Address,
+    /// The port clients connect to.
+    pub port: Port,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Always zero: it is part of the key.
+    pub _reserved: u8,
+}
+
+impl FrontendKey {
+    /// The key for these three.
+    #[inline(always)]
+    pub const fn new(address: Address, port: Port, protocol: Protocol) -> Self {
+        Self { address, port, protocol, _reserved: 0 }
+    }
+}
+
+impl fmt::Display for FrontendKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let socket = core::net::SocketAddr::new(self.address.to_ip(), self.port.get());
+        write!(f, "{} {socket}", self.protocol)
+    }
+}
+
+impl fmt::Debug for FrontendKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What `FRONTENDS` holds for a frontend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Frontend {
+    /// The frontend's id: the index of its service and counters.
+    pub id: u32,
+}
+
+/// What `VIPS` holds for an address: the set of addresses that expose nothing but their frontends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Vip {
+    /// How many frontends the address has; 0 while it only waits for old flows to end.
+    pub frontends: u32,
+}

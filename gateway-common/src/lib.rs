@@ -1,0 +1,32 @@
+//! The contract between the agent and the datapath: what lies in the maps, and how it is laid out.
+//!
+//! A map type is fixed-size, `repr(C)`, free of padding and valid for any bytes; `zerocopy`'s derives
+//! hold it to that at compile time. Addresses and ports are in network byte order inside and in host
+//! order behind their accessors. Everything else is in the host's byte order.
+//!
+//! No logic lives here that one side alone needs.
+
+#![no_std]
+
+mod address;
+mod backend;
+mod conntrack;
+mod counters;
+mod drop_reason;
+mod filter;
+mod flow;
+mod frontend;
+pub mod maps;
+mod service;
+mod settings;
+
+pub use address::{Address, Port, Protocol};
+pub use backend::Backend;
+pub use conntrack::{ConntrackEntry, Direction, FlowState};
+pub use counters::{Connections, Counter, Event, Traffic};
+pub use drop_reason::DropReason;
+pub use filter::FilterWord;
+pub use flow::Flow;
+pub use frontend::{Frontend, FrontendKey, Vip};
+pub use service::{Algorithm, Cursor, Group, Service, Slot, SlotRange};
+pub use settings::Settings;

@@ -1,0 +1,79 @@
+//! All maps: what they are for, how large they are, who writes and who reads them.
+//!
+//! | name | type | key → value | written by | read by | when full |
+//! |---|---|---|---|---|---|
+//! | `VIP_FILTER` | array | word → [`FilterWord`](crate::FilterWord) | agent | datapath, first | cannot be |
+//! | `BACKEND_FILTER` | array | word → [`FilterWord`](crate::FilterWord) | agent | datapath, first | cannot be |
+//! | `VIPS` | hash | [`Address`](crate::Address) → [`Vip`](crate::Vip) | agent | datapath, guard | the frontend is not programmed, its error says so |
+//! | `FRONTENDS` | hash | [`FrontendKey`](crate::FrontendKey) → [`Frontend`](crate::Frontend) | agent | datapath, for a new flow | the same |
+//! | `SERVICES` | array | frontend id → [`Service`](crate::Service) | agent | datapath, for a new flow | ids run out: the same |
+//! | `GROUPS` | array | group id → [`Group`](crate::Group) | agent | datapath, for a new flow | ids run out: the same |
+//! | `SLOTS` | array | slot → [`Slot`](crate::Slot) | agent | datapath, for a new flow | schedules are made coarser, status says so |
+//! | `SERVICE_CURSORS` | array | frontend id → [`Cursor`](crate::Cursor) | datapath | datapath | cannot be |
+//! | `GROUP_CURSORS` | array | group id → [`Cursor`](crate::Cursor) | datapath | datapath | cannot be |
+//! | `BACKENDS` | array | backend id → [`Backend`](crate::Backend) | agent | datapath, every packet (generation) | ids run out: the backend gets no slots, its error says so |
+//! | `CONNTRACK` | hash | [`Flow`](crate::Flow) → [`ConntrackEntry`](crate::ConntrackEntry) | datapath | datapath, every packet | new flows are refused as `conntrack_full` |
+//! | `FRONTEND_CONNS` | array | frontend id → [`Connections`](crate::Connections) | datapath | agent, CLI | cannot be |
+//! | `BACKEND_CONNS` | array | backend id → [`Connections`](crate::Connections) | datapath | agent, CLI | cannot be |
+//! | `FRONTEND_BYTES` | per-CPU array | frontend id → [`Traffic`](crate::Traffic) | datapath | agent, CLI | cannot be |
+//! | `BACKEND_BYTES` | per-CPU array | backend id → [`Traffic`](crate::Traffic) | datapath | agent, CLI | cannot be |
+//! | `DROPS` | per-CPU array | [`DropReason`](crate::DropReason) → [`Counter`](crate::Counter) | datapath | agent, CLI | cannot be |
+//! | `EVENTS` | per-CPU array | [`Event`](crate::Event) → [`Counter`](crate::Counter) | datapath | agent, CLI | cannot be |
+//! | `SETTINGS` | array | 0 → [`Settings`](crate::Settings) | agent | collector | cannot be |
+//! | `CANDIDATES` | array | index → [`Flow`](crate::Flow) | agent | collector | the next round takes the rest |
+//! | `CANDIDATE_NEXT` | array | 0 → [`Cursor`](crate::Cursor) | agent, collector | collector | cannot be |
+//!
+//! The sizes below are defaults; the agent's flags change those of flows, frontends and backends when the maps
+//! are created. Pinned maps keep the size they were created with.
+
+/// The maps lie in `<bpffs>/v<LAYOUT_VERSION>/<NAME>`. It counts up whenever a map's type, key or value changes.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// Flows that can be tracked at once; each takes two entries of `CONNTRACK`, 104 bytes each before the kernel's own.
+pub const DEFAULT_MAX_FLOWS: u32 = 262_144;
+/// Frontends that can be programmed.
+pub const DEFAULT_MAX_FRONTENDS: u32 = 16_384;
+/// Backends that can be programmed.
+pub const DEFAULT_MAX_BACKENDS: u32 = 65_536;
+/// Groups for each frontend that there is room for, on average.
+pub const GROUPS_PER_FRONTEND: u32 = 2;
+/// Slots for each backend that there is room for, on average.
+pub const SLOTS_PER_BACKEND: u32 = 16;
+/// Slots of one schedule; weights that would need more are quantised to this many.
+pub const MAX_SCHEDULE_SLOTS: u32 = 4096;
+/// Flows that one run of the collector looks at.
+pub const MAX_CANDIDATES: u32 = 1024;
+
+macro_rules! map_names {
+    ($($name:ident)+) => {
+        $(
+            #[doc = concat!("The name of the map `", stringify!($name), "`.")]
+            pub const $name: &str = stringify!($name);
+            // The kernel keeps fifteen bytes of a map's name and the loader truncates silently.
+            const _: () = assert!($name.len() <= 15);
+        )+
+        /// The names of all maps.
+        pub const ALL: &[&str] = &[$($name),+];
+    };
+}
+
+map_names! {
+    VIP_FILTER BACKEND_FILTER VIPS FRONTENDS SERVICES GROUPS SLOTS SERVICE_CURSORS GROUP_CURSORS BACKENDS CONNTRACK
+    FRONTEND_CONNS BACKEND_CONNS FRONTEND_BYTES BACKEND_BYTES DROPS EVENTS SETTINGS CANDIDATES CANDIDATE_NEXT
+}
+
+/// The names of all programs in the object, as the agent loads them.
+pub mod programs {
+    /// TCX ingress of a device with Ethernet headers.
+    pub const INGRESS_ETHERNET: &str = "ingress_ether";
+    /// TCX egress of a device with Ethernet headers.
+    pub const EGRESS_ETHERNET: &str = "egress_ether";
+    /// TCX ingress of a device whose packets begin with the IP header (tun, WireGuard).
+    pub const INGRESS_IP: &str = "ingress_ip";
+    /// TCX egress of a device whose packets begin with the IP header.
+    pub const EGRESS_IP: &str = "egress_ip";
+    /// `sk_lookup`: the VIP's guard.
+    pub const GUARD: &str = "guard";
+    /// Check-and-delete of one idle flow a run, started by the agent.
+    pub const COLLECT: &str = "collect";
+}

@@ -1,0 +1,45 @@
+//! What the agent tells the datapath beside frontends and backends.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::FlowState;
+
+/// Idle time after which a flow may be collected, by its state: the one value of `SETTINGS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Settings {
+    /// After the first SYN, in nanoseconds.
+    pub syn_timeout_ns: u64,
+    /// Established TCP, in nanoseconds.
+    pub established_timeout_ns: u64,
+    /// After FIN from both or RST, in nanoseconds.
+    pub closing_timeout_ns: u64,
+    /// UDP, in nanoseconds.
+    pub udp_timeout_ns: u64,
+}
+
+impl Settings {
+    /// How long an idle entry in this state is kept, in nanoseconds; a byte that we never write has no time left.
+    #[inline(always)]
+    pub const fn timeout_ns(&self, state: u8) -> u64 {
+        match FlowState::from_u8(state) {
+            Some(FlowState::Syn) => self.syn_timeout_ns,
+            Some(FlowState::Established) => self.established_timeout_ns,
+            Some(FlowState::Closing) => self.closing_timeout_ns,
+            Some(FlowState::Datagrams) => self.udp_timeout_ns,
+            None => 0,
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        const SECOND: u64 = 1_000_000_000;
+        Self {
+            syn_timeout_ns: 20 * SECOND,
+            established_timeout_ns: 8000 * SECOND,
+            closing_timeout_ns: 30 * SECOND,
+            udp_timeout_ns: 60 * SECOND,
+        }
+    }
+}

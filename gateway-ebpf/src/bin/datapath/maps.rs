@@ -1,0 +1,333 @@
+//! The maps, and the answers they give to the pipeline's questions. `gateway_common::maps` says what each is for.
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray};
+use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
+use aya_ebpf::macros::btf_map;
+use gateway_common::{
+    Address, Backend, ConntrackEntry, Connections, Counter, Cursor, DropReason, Event, FilterWord, Flow, Frontend,
+    FrontendKey, Group, Service, Settings, Slot, SlotRange, Traffic, Vip,
+    maps::{
+        DEFAULT_MAX_BACKENDS, DEFAULT_MAX_FLOWS, DEFAULT_MAX_FRONTENDS, GROUPS_PER_FRONTEND, MAX_CANDIDATES,
+        SLOTS_PER_BACKEND,
+    },
+};
+use gateway_ebpf::establish::establish;
+use gateway_ebpf::parse::Headers;
+use gateway_ebpf::tables::{Tables, TrackError};
+
+const FLOW_ENTRIES: usize = DEFAULT_MAX_FLOWS as usize * 2;
+const FRONTEND_IDS: usize = DEFAULT_MAX_FRONTENDS as usize;
+const BACKEND_IDS: usize = DEFAULT_MAX_BACKENDS as usize;
+const GROUP_IDS: usize = FRONTEND_IDS * GROUPS_PER_FRONTEND as usize;
+const SLOT_COUNT: usize = BACKEND_IDS * SLOTS_PER_BACKEND as usize;
+const FILTER_WORDS: usize = FilterWord::COUNT as usize;
+
+#[btf_map]
+static VIP_FILTER: Array<FilterWord, FILTER_WORDS> = Array::new();
+#[btf_map]
+static BACKEND_FILTER: Array<FilterWord, FILTER_WORDS> = Array::new();
+#[btf_map]
+static VIPS: HashMap<Address, Vip, FRONTEND_IDS> = HashMap::new();
+#[btf_map]
+static FRONTENDS: HashMap<FrontendKey, Frontend, FRONTEND_IDS> = HashMap::new();
+#[btf_map]
+static SERVICES: Array<Service, FRONTEND_IDS> = Array::new();
+#[btf_map]
+static GROUPS: Array<Group, GROUP_IDS> = Array::new();
+#[btf_map]
+static SLOTS: Array<Slot, SLOT_COUNT> = Array::new();
+#[btf_map]
+static SERVICE_CURSORS: Array<Cursor, FRONTEND_IDS> = Array::new();
+#[btf_map]
+static GROUP_CURSORS: Array<Cursor, GROUP_IDS> = Array::new();
+#[btf_map]
+static BACKENDS: Array<Backend, BACKEND_IDS> = Array::new();
+#[btf_map]
+static CONNTRACK: HashMap<Flow, ConntrackEntry, FLOW_ENTRIES> = HashMap::new();
+/// Not pinned: it means nothing between two packets.
+#[btf_map]
+static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+#[btf_map]
+static FRONTEND_CONNS: Array<Connections, FRONTEND_IDS> = Array::new();
+#[btf_map]
+static BACKEND_CONNS: Array<Connections, BACKEND_IDS> = Array::new();
+#[btf_map]
+static FRONTEND_BYTES: PerCpuArray<Traffic, FRONTEND_IDS> = PerCpuArray::new();
+#[btf_map]
+static BACKEND_BYTES: PerCpuArray<Traffic, BACKEND_IDS> = PerCpuArray::new();
+#[btf_map]
+static DROPS: PerCpuArray<Counter, { DropReason::ALL.len() }> = PerCpuArray::new();
+#[btf_map]
+static EVENTS: PerCpuArray<Counter, { Event::ALL.len() }> = PerCpuArray::new();
+#[btf_map]
+static SETTINGS: Array<Settings, 1> = Array::new();
+#[btf_map]
+static CANDIDATES: Array<Flow, { MAX_CANDIDATES as usize }> = Array::new();
+#[btf_map]
+static CANDIDATE_NEXT: Array<Cursor, 1> = Array::new();
+
+/// What a CPU keeps while it looks at a packet and has no room for on the stack.
+///
+/// No program that uses it interrupts another on the same CPU: both hooks run with bottom halves disabled.
+#[repr(C)]
+pub struct Scratch {
+    /// The packet's headers.
+    pub headers: Headers,
+    /// The headers that an ICMP error quotes.
+    pub quoted: Headers,
+    entry: ConntrackEntry,
+}
+
+/// This CPU's place for headers.
+#[inline(always)]
+pub fn scratch() -> Option<&'static mut Scratch> {
+    // SAFETY: this CPU's own value, which nobody else uses until the program ends; all zeros are valid headers.
+    SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
+}
+
+/// The maps, as one packet of this many bytes sees them.
+pub struct Maps {
+    /// Counted as the packet's length.
+    pub packet_bytes: u64,
+}
+
+/// Counts a drop.
+#[inline(always)]
+pub fn count_drop(reason: DropReason) {
+    count(DROPS.get_ptr_mut(reason as u32));
+}
+
+/// The next candidate for collection, and the time-outs.
+#[inline(always)]
+pub fn next_candidate() -> Option<(Flow, &'static Settings)> {
+    let index = step(CANDIDATE_NEXT.get_ptr_mut(0));
+    let candidate = CANDIDATES.get(index as u32)?;
+    Some((*candidate, SETTINGS.get(0)?))
+}
+
+impl Tables for Maps {
+    #[inline(always)]
+    fn may_be_vip(&self, address: &Address) -> bool {
+        let (word, bit) = FilterWord::position(address);
+        VIP_FILTER.get(word).is_some_and(|word| word.bits & bit != 0)
+    }
+
+    #[inline(always)]
+    fn may_be_backend(&self, address: &Address) -> bool {
+        let (word, bit) = FilterWord::position(address);
+        BACKEND_FILTER.get(word).is_some_and(|word| word.bits & bit != 0)
+    }
+
+    #[inline(always)]
+    fn is_vip(&self, address: &Address) -> bool {
+        VIPS.get_ptr(address).is_some()
+    }
+
+    #[inline(always)]
+    fn frontend(&self, key: &FrontendKey) -> Option<Frontend> {
+        // SAFETY: nothing is inserted or removed before the value has been copied.
+        unsafe { FRONTENDS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn service(&self, frontend: u32) -> Option<Service> {
+        let service = SERVICES.get_ptr(frontend)?;
+        // SAFETY: an array's element stays where it is for the life of the map.
+        let (groups, algorithm) = unsafe { (read_range(&raw const (*service).groups), (*service).algorithm) };
+        Some(Service { groups, algorithm, _reserved: [0; 7] })
+    }
+
+    #[inline(always)]
+    fn group(&self, group: u32) -> Option<Group> {
+        let group = GROUPS.get_ptr(group)?;
+        // SAFETY: an array's element stays where it is for the life of the map.
+        let backends = unsafe { read_range(&raw const (*group).backends) };
+        Some(Group { backends, reference: 0, frontend: 0, _reserved: 0 })
+    }
+
+    #[inline(always)]
+    fn slot(&self, index: u32) -> Option<Slot> {
+        SLOTS.get(index).copied()
+    }
+
+    #[inline(always)]
+    fn backend(&self, backend: u32) -> Option<&Backend> {
+        BACKENDS.get(backend)
+    }
+
+    #[inline(always)]
+    fn generation(&self, backend: u32) -> Option<u32> {
+        BACKENDS.get(backend).map(|backend| backend.generation)
+    }
+
+    #[inline(always)]
+    fn step_service(&self, frontend: u32) -> u64 {
+        step(SERVICE_CURSORS.get_ptr_mut(frontend))
+    }
+
+    #[inline(always)]
+    fn step_group(&self, group: u32) -> u64 {
+        step(GROUP_CURSORS.get_ptr_mut(group))
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: helper 7 is `bpf_get_prandom_u32` (include/uapi/linux/bpf.h), which takes no arguments and cannot
+        // fail. Every helper returns 64 bits; the binding that says 32 makes LLVM's BPF back end abort here.
+        let random = unsafe { core::mem::transmute::<usize, extern "C" fn() -> u64>(7) };
+        random() as u32
+    }
+
+    #[inline(always)]
+    fn now_ns(&self) -> u64 {
+        // SAFETY: the helper takes no arguments and cannot fail.
+        unsafe { bpf_ktime_get_coarse_ns() }
+    }
+
+    #[inline(always)]
+    fn conntrack(&self, flow: &Flow) -> Option<&mut ConntrackEntry> {
+        // SAFETY: the kernel keeps a looked-up element readable and writable until the program ends. Should it
+        // be reused meanwhile, every field is still one that was written whole, as the trait demands.
+        CONNTRACK.get_ptr_mut(flow).map(|entry| unsafe { &mut *entry })
+    }
+
+    #[inline(always)]
+    fn scratch(&self) -> Option<&mut ConntrackEntry> {
+        // SAFETY: this CPU's own value; nobody else uses this part of it.
+        SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut (*scratch).entry })
+    }
+
+    #[inline(always)]
+    fn track(&self, flow: &Flow, entry: &ConntrackEntry) -> Result<(), TrackError> {
+        match CONNTRACK.insert(flow, entry, u64::from(BPF_NOEXIST)) {
+            Ok(()) => Ok(()),
+            Err(EEXIST) => Err(TrackError::Exists),
+            Err(_) => Err(TrackError::Full),
+        }
+    }
+
+    #[inline(always)]
+    fn untrack(&self, flow: &Flow) -> bool {
+        CONNTRACK.remove(flow).is_ok()
+    }
+
+    #[inline(always)]
+    fn establish(&self, flow: &Flow) -> Result<(), DropReason> {
+        match establish_flow(flow) {
+            ESTABLISHED => Ok(()),
+            reason => Err(DropReason::ALL.into_iter().find(|r| *r as u32 == reason).unwrap_or(DropReason::NoFrontend)),
+        }
+    }
+
+    #[inline(always)]
+    fn count_packet(&self, frontend: u32, backend: u32) {
+        add_traffic(FRONTEND_BYTES.get_ptr_mut(frontend), self.packet_bytes);
+        add_traffic(BACKEND_BYTES.get_ptr_mut(backend), self.packet_bytes);
+    }
+
+    #[inline(always)]
+    fn count_begin(&self, frontend: u32, backend: u32) {
+        begin(FRONTEND_CONNS.get_ptr_mut(frontend));
+        begin(BACKEND_CONNS.get_ptr_mut(backend));
+    }
+
+    #[inline(always)]
+    fn count_end(&self, frontend: u32, backend: u32) {
+        end(FRONTEND_CONNS.get_ptr_mut(frontend));
+        end(BACKEND_CONNS.get_ptr_mut(backend));
+    }
+
+    #[inline(always)]
+    fn count_event(&self, event: Event) {
+        count(EVENTS.get_ptr_mut(event as u32));
+    }
+}
+
+/// What [`establish_flow`] returns beside drop reasons.
+const ESTABLISHED: u32 = u32::MAX;
+
+/// Begins a flow. A global function: the verifier checks it once, by the type of its argument, which the kernel
+/// knows from BTF and allows to be null.
+#[unsafe(no_mangle)]
+extern "C" fn establish_flow(flow: *const Flow) -> u32 {
+    // SAFETY: the verifier makes sure that the pointer is null or points to a flow.
+    let Some(flow) = (unsafe { flow.as_ref() }) else { return DropReason::NoFrontend as u32 };
+    match establish(flow, &Maps { packet_bytes: 0 }) {
+        Ok(()) => ESTABLISHED,
+        Err(reason) => reason as u32,
+    }
+}
+
+/// What the kernel answers to an insertion that finds the key taken.
+const EEXIST: i32 = -17;
+
+/// Reads a range as the agent writes it: as one word, so that it is never half old and half new.
+///
+/// # Safety
+///
+/// `range` must point to a range in a map.
+#[inline(always)]
+unsafe fn read_range(range: *const SlotRange) -> SlotRange {
+    // SAFETY: a range is eight bytes and aligned to eight, and any bytes are a valid number.
+    let word = unsafe { range.cast::<u64>().read_volatile() };
+    zerocopy::transmute!(word)
+}
+
+#[inline(always)]
+fn step(cursor: Option<*mut Cursor>) -> u64 {
+    // SAFETY: a pointer into an array map; the addition is atomic, as other CPUs step too.
+    cursor.map_or(0, |cursor| unsafe { add(&raw mut (*cursor).steps, 1) })
+}
+
+#[inline(always)]
+fn begin(connections: Option<*mut Connections>) {
+    if let Some(connections) = connections {
+        // SAFETY: a pointer into an array map; the additions are atomic.
+        unsafe {
+            add(&raw mut (*connections).new, 1);
+            add(&raw mut (*connections).active, 1);
+        }
+    }
+}
+
+#[inline(always)]
+fn end(connections: Option<*mut Connections>) {
+    if let Some(connections) = connections {
+        // SAFETY: a pointer into an array map; adding the two's complement of one atomically subtracts one.
+        unsafe { add(&raw mut (*connections).active, u64::MAX) };
+    }
+}
+
+#[inline(always)]
+fn count(counter: Option<*mut Counter>) {
+    if let Some(counter) = counter {
+        // SAFETY: a pointer to this CPU's value of a per-CPU array; no other CPU writes it.
+        unsafe { (*counter).packets += 1 };
+    }
+}
+
+#[inline(always)]
+fn add_traffic(traffic: Option<*mut Traffic>, bytes: u64) {
+    if let Some(traffic) = traffic {
+        // SAFETY: a pointer to this CPU's value of a per-CPU array; no other CPU writes it.
+        unsafe {
+            (*traffic).packets += 1;
+            (*traffic).bytes += bytes;
+        }
+    }
+}
+
+/// Adds atomically and returns what was there before.
+///
+/// # Safety
+///
+/// `value` must point into a map that lives as long as the program.
+#[inline(always)]
+unsafe fn add(value: *mut u64, addend: u64) -> u64 {
+    // SAFETY: valid as the caller promises. The intrinsic is called because this target has no `AtomicU64::fetch_add`.
+    // A relaxed addition would be compiled to an instruction that does not return the old value.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(value, addend) }
+}

@@ -1,0 +1,178 @@
+//! Beeline's datapath: what happens to a packet, in plain Rust.
+//!
+//! [`ingress`] and [`egress`] tell the story of a packet. They read it, ask the [`Tables`] and return a
+//! [`Verdict`]; they change nothing in the packet. The programs in `bin/datapath` answer the questions with maps
+//! and apply the verdict; the tests answer with ordinary collections.
+
+#![cfg_attr(not(test), no_std)]
+
+pub mod checksum;
+pub mod collect;
+mod conntrack;
+pub mod establish;
+pub mod headers;
+pub mod packet;
+pub mod parse;
+pub mod quoted;
+pub mod rewrite;
+mod select;
+pub mod tables;
+pub mod verdict;
+
+#[cfg(test)]
+mod tests;
+
+use gateway_common::{Address, ConntrackEntry, Direction, DropReason, Flow};
+
+use crate::conntrack::Standing;
+use crate::headers::TcpFlags;
+use crate::packet::Packet;
+use crate::parse::{Headers, LinkHeader, Located, Transport};
+use crate::quoted::QuotedRewrite;
+use crate::rewrite::Rewrite;
+use crate::tables::Tables;
+use crate::verdict::{Shortage, Verdict};
+
+/// A packet that a device has received: does it go to a VIP, and to which backend then?
+#[inline(always)]
+pub fn ingress<'a, T: Tables>(
+    packet: &Packet,
+    link: LinkHeader,
+    headers: &'a mut Headers,
+    tables: &'a T,
+) -> Verdict<'a> {
+    match headers.locate(packet, link) {
+        Located::Ip => {}
+        Located::NotIp => return Verdict::Pass,
+        Located::Truncated => return Verdict::Truncated(Shortage::Unknown),
+    }
+    if !tables.may_be_vip(&headers.flow.destination) {
+        return Verdict::Pass;
+    }
+    let transport = headers.read_transport(packet);
+    let headers = headers.settle();
+    match transport {
+        Transport::Tcp(flags) => to_vip(headers, Some(flags), tables),
+        Transport::Udp => to_vip(headers, None, tables),
+        Transport::Icmp => Verdict::Icmp,
+        Transport::FirstFragment | Transport::Fragment => at_vip(headers, Verdict::Drop(DropReason::Fragment), tables),
+        Transport::Other => at_vip(headers, Verdict::Drop(DropReason::Protocol), tables),
+        Transport::Malformed => at_vip(headers, Verdict::Drop(DropReason::Malformed), tables),
+        Transport::Truncated => at_vip(headers, Verdict::Truncated(Shortage::Ours), tables),
+    }
+}
+
+/// A packet that a device is about to send: is it a backend's reply, and which VIP does it come from then?
+#[inline(always)]
+pub fn egress<'a, T: Tables>(
+    packet: &Packet,
+    link: LinkHeader,
+    headers: &'a mut Headers,
+    tables: &'a T,
+) -> Verdict<'a> {
+    match headers.locate(packet, link) {
+        Located::Ip => {}
+        Located::NotIp => return Verdict::Pass,
+        Located::Truncated => return Verdict::Truncated(Shortage::Unknown),
+    }
+    if !tables.may_be_backend(&headers.flow.source) && !headers.may_be_icmp() {
+        return Verdict::Pass;
+    }
+    let transport = headers.read_transport(packet);
+    let headers = headers.settle();
+    match transport {
+        Transport::Tcp(flags) => from_backend(headers, Some(flags), tables),
+        Transport::Udp => from_backend(headers, None, tables),
+        Transport::Icmp => Verdict::Icmp,
+        // Without the first fragment, which alone has ports, the others are of no use to the client.
+        Transport::FirstFragment if reply_entry(&headers.flow, tables).is_some() => Verdict::Drop(DropReason::Fragment),
+        Transport::FirstFragment | Transport::Fragment | Transport::Other | Transport::Malformed => Verdict::Pass,
+        Transport::Truncated => Verdict::Truncated(Shortage::Unknown),
+    }
+}
+
+/// An ICMP message, of either direction: the plan for it if it is an error about a flow of ours.
+#[inline(always)]
+pub fn icmp<'a, T: Tables>(
+    packet: &Packet,
+    link: LinkHeader,
+    outer: &'a mut Headers,
+    quoted: &'a mut Headers,
+    tables: &T,
+) -> Option<QuotedRewrite<'a>> {
+    if outer.locate(packet, link) != Located::Ip || outer.read_transport(packet) != Transport::Icmp {
+        return None;
+    }
+    quoted::plan(packet, outer, quoted, tables)
+}
+
+/// A delivery to a socket of this host: is it to a VIP, which exposes nothing but its frontends?
+#[inline(always)]
+pub fn is_guarded<T: Tables>(local: &Address, tables: &T) -> bool {
+    tables.may_be_vip(local) && tables.is_vip(local)
+}
+
+#[inline(always)]
+fn at_vip<'a, T: Tables>(headers: &Headers, verdict: Verdict<'a>, tables: &T) -> Verdict<'a> {
+    if tables.is_vip(&headers.flow.destination) { verdict } else { Verdict::Pass }
+}
+
+#[inline(always)]
+fn to_vip<'a, T: Tables>(headers: &'a Headers, flags: Option<TcpFlags>, tables: &'a T) -> Verdict<'a> {
+    let flow = &headers.flow;
+    if let Some(entry) = tables.conntrack(flow) {
+        match conntrack::standing(entry, flags, tables) {
+            Standing::Alive => return carry_on(headers, flags, entry, tables),
+            Standing::Renew(event) => {
+                conntrack::forget(flow, entry, tables);
+                tables.count_event(event);
+            }
+            Standing::Gone => {
+                conntrack::forget(flow, entry, tables);
+                return Verdict::Refuse(DropReason::BackendGone);
+            }
+        }
+    } else if !tables.is_vip(&flow.destination) {
+        return Verdict::Pass;
+    } else if flags.is_some_and(|flags| !flags.opens()) {
+        return Verdict::Refuse(DropReason::NoFlow);
+    }
+    if let Err(reason) = tables.establish(flow) {
+        return Verdict::Refuse(reason);
+    }
+    match tables.conntrack(flow) {
+        Some(entry) => forward(headers, entry, tables),
+        None => Verdict::Refuse(DropReason::ConntrackFull),
+    }
+}
+
+#[inline(always)]
+fn from_backend<'a, T: Tables>(headers: &'a Headers, flags: Option<TcpFlags>, tables: &'a T) -> Verdict<'a> {
+    let Some(entry) = reply_entry(&headers.flow, tables) else { return Verdict::Pass };
+    match conntrack::standing(entry, flags, tables) {
+        Standing::Alive => carry_on(headers, flags, entry, tables),
+        Standing::Renew(_) | Standing::Gone => Verdict::Drop(DropReason::StaleReply),
+    }
+}
+
+#[inline(always)]
+fn reply_entry<'a, T: Tables>(flow: &Flow, tables: &'a T) -> Option<&'a mut ConntrackEntry> {
+    tables.conntrack(flow).filter(|entry| entry.direction == Direction::Reverse as u8)
+}
+
+#[inline(always)]
+fn carry_on<'a, T: Tables>(
+    headers: &'a Headers,
+    flags: Option<TcpFlags>,
+    entry: &'a mut ConntrackEntry,
+    tables: &T,
+) -> Verdict<'a> {
+    conntrack::advance(entry, flags, headers.flow.protocol, tables);
+    forward(headers, entry, tables)
+}
+
+#[inline(always)]
+fn forward<'a, T: Tables>(headers: &'a Headers, entry: &'a ConntrackEntry, tables: &T) -> Verdict<'a> {
+    tables.count_packet(entry.frontend, entry.backend);
+    Verdict::Forward(Rewrite { headers, entry })
+}

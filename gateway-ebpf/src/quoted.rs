@@ -1,0 +1,140 @@
+//! ICMP errors about a tracked flow: they quote a packet that the receiver never saw in that form.
+//!
+//! Only "fragmentation needed" and "packet too big" so far, because a path MTU that nobody learns of stalls
+//! connections. The outer header and the quoted one are translated, and all checksums with them (RFC 5508
+//! section 4.2 for IPv4; the same for IPv6).
+
+use gateway_common::{Address, Flow};
+
+use crate::checksum::Difference;
+use crate::headers::{IcmpHeader, Ipv4Header, checksum_offset};
+use crate::packet::Packet;
+use crate::parse::{Family, Headers, Located};
+use crate::rewrite::{address_difference, ports_word};
+use crate::tables::Tables;
+
+/// The changes to an ICMP error: from the flow that its quoted packet has to the one its receiver knows.
+#[derive(Clone, Copy, Debug)]
+pub struct QuotedRewrite<'a> {
+    /// The outer headers as they are.
+    pub outer: &'a Headers,
+    /// The quoted headers as they are.
+    pub quoted: &'a Headers,
+    /// The quoted flow to be.
+    pub flow: Flow,
+    /// What the quoted addresses do to checksums over them.
+    addresses: Difference,
+}
+
+/// A checksum within a packet that changes.
+#[derive(Clone, Copy, Debug)]
+pub struct ChecksumChange {
+    /// Where it stands.
+    pub offset: usize,
+    /// What it is.
+    pub old: [u8; 2],
+    /// What it shall be.
+    pub new: [u8; 2],
+}
+
+/// The plan for an ICMP message whose headers are `outer`, or nothing if it is no such error or about no flow of ours.
+#[inline(always)]
+pub fn plan<'a, T: Tables>(
+    packet: &Packet,
+    outer: &'a Headers,
+    quoted: &'a mut Headers,
+    tables: &T,
+) -> Option<QuotedRewrite<'a>> {
+    let icmp = packet.read::<IcmpHeader>(outer.transport_offset())?;
+    let translated = match outer.family {
+        Family::V4 => icmp.is_fragmentation_needed(),
+        Family::V6 => icmp.is_packet_too_big(),
+    };
+    if !translated {
+        return None;
+    }
+    let located = quoted.locate_by_version(packet, outer.transport_offset() + IcmpHeader::LENGTH);
+    if located != Located::Ip || quoted.family != outer.family || !quoted.read_quoted(packet) {
+        return None;
+    }
+    let quoted = quoted.settle();
+    let entry = tables.conntrack(&quoted.flow.reversed())?;
+    if tables.generation(entry.backend) != Some(entry.generation) {
+        return None;
+    }
+    let flow = entry.twin(quoted.flow.protocol);
+    let addresses = flow_difference(quoted.family, &quoted.flow, &flow.source, &flow.destination);
+    Some(QuotedRewrite { outer, quoted, flow, addresses })
+}
+
+impl QuotedRewrite<'_> {
+    /// Source address to be of the outer header: an end of the flow is translated, a router stays itself.
+    #[inline(always)]
+    pub fn source(&self) -> &Address {
+        let source = &self.outer.flow.source;
+        if *source == self.quoted.flow.destination { &self.flow.destination } else { source }
+    }
+
+    /// Destination address to be of the outer header: the end of the flow that sent what is quoted.
+    #[inline(always)]
+    pub fn destination(&self) -> &Address {
+        let destination = &self.outer.flow.destination;
+        if *destination == self.quoted.flow.source { &self.flow.source } else { destination }
+    }
+
+    /// What the outer addresses do to checksums over them.
+    #[inline(always)]
+    pub fn outer_addresses(&self) -> Difference {
+        flow_difference(self.outer.family, &self.outer.flow, self.source(), self.destination())
+    }
+
+    /// Ports to be of the quoted header, as one word.
+    #[inline(always)]
+    pub const fn ports(&self) -> u32 {
+        ports_word(self.flow.source_port, self.flow.destination_port)
+    }
+
+    #[inline(always)]
+    const fn port_change(&self) -> Difference {
+        Difference::of(ports_word(self.quoted.flow.source_port, self.quoted.flow.destination_port), self.ports())
+    }
+
+    /// The change of the quoted IPv4 header's checksum.
+    #[inline(always)]
+    pub fn header_checksum(&self, packet: &Packet) -> Option<ChecksumChange> {
+        match self.quoted.family {
+            Family::V4 => change(packet, self.quoted.network_offset() + Ipv4Header::CHECKSUM, self.addresses),
+            Family::V6 => None,
+        }
+    }
+
+    /// The change of the quoted transport header's checksum; nothing if it was not quoted or is not used.
+    #[inline(always)]
+    pub fn transport_checksum(&self, packet: &Packet) -> Option<ChecksumChange> {
+        let offset = self.quoted.transport_offset() + checksum_offset(self.flow.protocol);
+        change(packet, offset, self.addresses.plus(self.port_change())).filter(|change| change.old != [0, 0])
+    }
+
+    /// What all changes to the quoted headers do to the ICMP checksum.
+    #[inline(always)]
+    pub fn payload(&self, header: Option<ChecksumChange>, transport: Option<ChecksumChange>) -> Difference {
+        let mut difference = self.addresses.plus(self.port_change());
+        for change in [header, transport].into_iter().flatten() {
+            difference = difference.plus(Difference::of_half(change.old, change.new));
+        }
+        difference
+    }
+}
+
+/// What new addresses of a flow do to checksums over them. A function of its own in the kernel too: all its sums
+/// at once would want more stack than there is.
+#[inline(never)]
+fn flow_difference(family: Family, flow: &Flow, source: &Address, destination: &Address) -> Difference {
+    address_difference(family, &flow.source, source).plus(address_difference(family, &flow.destination, destination))
+}
+
+#[inline(always)]
+fn change(packet: &Packet, offset: usize, difference: Difference) -> Option<ChecksumChange> {
+    let old = packet.read::<[u8; 2]>(offset)?;
+    Some(ChecksumChange { offset, old, new: difference.apply_to(old) })
+}

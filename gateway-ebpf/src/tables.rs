@@ -1,0 +1,77 @@
+//! What the pipeline asks of the maps. The kernel shell answers with maps, the tests with ordinary collections.
+
+use gateway_common::{
+    Address, Backend, ConntrackEntry, DropReason, Event, Flow, Frontend, FrontendKey, Group, Service, Slot,
+};
+
+use crate::establish::establish;
+
+/// The tables of the datapath, as one packet sees them.
+pub trait Tables {
+    /// False: the address is surely no VIP. True: ask [`Tables::is_vip`] before dropping anything.
+    fn may_be_vip(&self, address: &Address) -> bool;
+    /// False: the address is surely no backend's.
+    fn may_be_backend(&self, address: &Address) -> bool;
+    /// Whether the address exposes nothing but its frontends.
+    fn is_vip(&self, address: &Address) -> bool;
+
+    /// The frontend that clients reach by this key.
+    fn frontend(&self, key: &FrontendKey) -> Option<Frontend>;
+    /// The service of a frontend id.
+    fn service(&self, frontend: u32) -> Option<Service>;
+    /// The group of a group id.
+    fn group(&self, group: u32) -> Option<Group>;
+    /// A slot of the flat array.
+    fn slot(&self, index: u32) -> Option<Slot>;
+    /// The backend of a backend id, with its generation as of now.
+    fn backend(&self, backend: u32) -> Option<&Backend>;
+    /// A backend's generation alone: what every packet of a flow asks.
+    fn generation(&self, backend: u32) -> Option<u32>;
+    /// Takes one step of a service's schedule and says how many were taken before.
+    fn step_service(&self, frontend: u32) -> u64;
+    /// Takes one step of a group's schedule and says how many were taken before.
+    fn step_group(&self, group: u32) -> u64;
+    /// A random number, uniform over all 32 bits.
+    fn random(&self) -> u32;
+    /// Nanoseconds of the monotonic clock, coarse.
+    fn now_ns(&self) -> u64;
+
+    /// The entry of a flow. Other CPUs may write it at the same time; every field is valid on its own.
+    #[expect(clippy::mut_from_ref, reason = "the maps are shared memory; a packet changes entries in place")]
+    fn conntrack(&self, flow: &Flow) -> Option<&mut ConntrackEntry>;
+    /// A place to build a new entry in: a kernel program's stack is too short for it.
+    #[expect(clippy::mut_from_ref, reason = "the place is this CPU's own while the packet is looked at")]
+    fn scratch(&self) -> Option<&mut ConntrackEntry>;
+    /// Adds an entry unless the key has one.
+    fn track(&self, flow: &Flow, entry: &ConntrackEntry) -> Result<(), TrackError>;
+    /// Removes an entry and says whether there was one.
+    fn untrack(&self, flow: &Flow) -> bool;
+
+    /// Finds a frontend and a backend for a new flow and tracks it. The kernel shell makes this a function that the
+    /// verifier checks once and not for every path that leads to it.
+    #[inline(always)]
+    fn establish(&self, flow: &Flow) -> Result<(), DropReason>
+    where
+        Self: Sized,
+    {
+        establish(flow, self)
+    }
+
+    /// Counts a packet of a tracked flow.
+    fn count_packet(&self, frontend: u32, backend: u32);
+    /// Counts a flow that begins.
+    fn count_begin(&self, frontend: u32, backend: u32);
+    /// Counts a flow that ends.
+    fn count_end(&self, frontend: u32, backend: u32);
+    /// Counts an event.
+    fn count_event(&self, event: Event);
+}
+
+/// Why an entry was not added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrackError {
+    /// The key has an entry already.
+    Exists,
+    /// The table is full.
+    Full,
+}

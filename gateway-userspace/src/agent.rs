@@ -1,0 +1,222 @@
+//! The agent: starts everyone in order, follows changes, and stops without touching the datapath.
+//!
+//! One task does one thing at a time: something happened → read, translate, reconcile, write. Only the collector
+//! of idle flows runs beside it, on a thread of its own. Whatever fails is tried again; what the maps contain is
+//! read anew first, so a failure is never built upon. Beside the folder and the maps nothing decides.
+
+mod conflicts;
+mod program;
+mod report;
+mod sweep;
+
+use std::future::pending;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
+use tracing::{info, warn};
+
+use self::program::{Cause, Programmer};
+use self::sweep::Sweep;
+use crate::config::Config;
+use crate::dataplane::Dataplane;
+use crate::host::uplinks::UplinkError;
+use crate::host::{self, Host};
+use crate::reconcile::Reconciler;
+use crate::source::FolderSource;
+use crate::state::{RunDirectory, State};
+
+/// How often devices and addresses are looked at even if no change was signalled.
+const HOST_LOOK: Duration = Duration::from_secs(5);
+
+/// Changes of the host that follow each other this closely are answered once: a new device brings several.
+const HOST_QUIET: Duration = Duration::from_millis(20);
+
+/// However often the host changes, it is not looked at more often than this because of it.
+const HOST_SPACING: Duration = Duration::from_millis(250);
+
+/// Pause before a failed reconcile is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Runs until SIGTERM or SIGINT.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the async runtime cannot be started")?;
+    runtime.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let mut stop = Stop::new()?;
+    let mut programmer = start(config)?;
+    let mut manifests = programmer.watch();
+    let mut host = HostChanges::new();
+    let (mut sweeps, _sweeper) = sweep::start(programmer.sweeper()?, programmer.shortest_timeout())?;
+    programmer.first_reconcile()?;
+    loop {
+        tokio::select! {
+            biased;
+            signal = stop.wait() => {
+                programmer.stopped(signal);
+                return Ok(());
+            }
+            change = manifests.next() => {
+                programmer.read();
+                programmer.reconcile(Cause::Objects, change.seen);
+            }
+            () = host.next() => programmer.reconcile(Cause::Host, Instant::now()),
+            () = until(programmer.deadline()) => programmer.reconcile(Cause::Deadline, Instant::now()),
+            sweep = next(&mut sweeps) => programmer.swept(&sweep),
+        }
+    }
+}
+
+/// Everything up to the first reconcile, which alone changes what is served.
+fn start(config: Config) -> anyhow::Result<Programmer> {
+    info!(version = env!("CARGO_PKG_VERSION"), bpffs = %config.bpffs.display(), "beeline starts");
+    let mut host = Host::open().context("the kernel's routing socket cannot be opened")?;
+    let before = RunDirectory::of(&config.bpffs).ok().and_then(|directory| directory.state());
+    let uplinks = choose_uplinks(&mut host, &config, before.as_ref())?;
+    let source = FolderSource::open(&config.manifests)?;
+    let dataplane = Dataplane::open(&config.bpffs, config.capacities, &config.timeouts.settings())?;
+    for warning in dataplane.warnings() {
+        warn!("{warning}");
+    }
+    let directory =
+        RunDirectory::of(&config.bpffs).with_context(|| format!("{} cannot be looked at", config.bpffs.display()))?;
+    let state = first_state(&config, &dataplane, &uplinks, before);
+    let capacities = dataplane.capacities();
+    info!(
+        memory_mb = state.map_memory_bytes.div_ceil(1_000_000),
+        max_flows = capacities.flows,
+        max_frontends = capacities.frontends,
+        max_backends = capacities.backends,
+        uplinks = uplinks.join(","),
+        "maps are open"
+    );
+    let epoch = Instant::now();
+    let reconciler = Reconciler::adopt(&dataplane.read_actual()?, capacities, epoch.elapsed());
+    Ok(Programmer::new(program::Parts {
+        config,
+        epoch,
+        host,
+        uplinks,
+        source,
+        dataplane,
+        reconciler,
+        directory,
+        state,
+    }))
+}
+
+/// The uplinks. Those of an earlier agent are kept if none was named and the default routes are gone for now: a
+/// restart must not take away what is served.
+fn choose_uplinks(host: &mut Host, config: &Config, before: Option<&State>) -> anyhow::Result<Vec<String>> {
+    match (host.choose_uplinks(&config.interfaces), before) {
+        (Err(error @ UplinkError::NoDefaultRoute(_)), Some(before)) if !before.uplinks.is_empty() => {
+            warn!(uplinks = before.uplinks.join(","), "{error}; going on with those of the earlier agent");
+            Ok(before.uplinks.clone())
+        }
+        (chosen, _) => Ok(chosen?),
+    }
+}
+
+fn first_state(config: &Config, dataplane: &Dataplane, uplinks: &[String], before: Option<State>) -> State {
+    let cpus = std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX));
+    State {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        started_unix_ms: report::unix_ms(),
+        manifests: config.manifests.canonicalize().unwrap_or_else(|_| config.manifests.clone()),
+        uplinks: uplinks.to_vec(),
+        map_memory_bytes: dataplane.capacities().memory_bytes(cpus),
+        // What an earlier agent changed is still to be put back by `unload`.
+        sysctls: before.map(|before| before.sysctls).unwrap_or_default(),
+        ..State::default()
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Stop {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("signals cannot be listened to");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Signals that the host may have changed, and a steady tick in case one was lost.
+struct HostChanges {
+    signals: Option<mpsc::Receiver<()>>,
+    tick: Interval,
+    /// When a change that was signalled is to be told.
+    due: Option<Instant>,
+    told: Instant,
+}
+
+impl HostChanges {
+    fn new() -> Self {
+        let signals = host::watch::changes()
+            .inspect_err(|error| warn!(%error, "devices cannot be watched: looking at them every few seconds"))
+            .ok();
+        let mut tick = interval(HOST_LOOK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tick.reset();
+        Self { signals, tick, due: None, told: Instant::now() }
+    }
+
+    /// Waits for a change. May be cancelled: what was signalled meanwhile is told the next time.
+    async fn next(&mut self) {
+        while self.due.is_none_or(|due| due > Instant::now()) {
+            tokio::select! {
+                _ = self.tick.tick() => break,
+                () = until(self.due) => break,
+                () = next_or_never(&mut self.signals), if self.due.is_none() => {
+                    self.due = Some((Instant::now() + HOST_QUIET).max(self.told + HOST_SPACING));
+                }
+            }
+        }
+        self.due = None;
+        self.told = Instant::now();
+    }
+}
+
+async fn next_or_never(signals: &mut Option<mpsc::Receiver<()>>) {
+    match signals {
+        Some(receiver) => {
+            if receiver.recv().await.is_none() {
+                *signals = None;
+            }
+        }
+        None => pending().await,
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => pending().await,
+    }
+}
+
+/// The collector's news; none come any more once its thread has ended.
+async fn next(sweeps: &mut mpsc::Receiver<Sweep>) -> Sweep {
+    match sweeps.recv().await {
+        Some(sweep) => sweep,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,243 @@
+//! Makes the datapath and the host as the objects ask, again and again, and leaves behind what `status` tells.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use gateway_common::Address;
+use tracing::{debug, error, info, warn};
+
+use super::sweep::Sweep;
+use super::{RETRY, conflicts, report};
+use crate::config::Config;
+use crate::dataplane::{Dataplane, Sweeper, Uplink};
+use crate::host::uplinks::Device;
+use crate::host::{ChangedSysctl, Host};
+use crate::reconcile::{Plan, Reconciler};
+use crate::source::{FolderSource, Problem};
+use crate::state::{LastReconcile, Names, RunDirectory, State};
+use crate::translate::{Options, Translation, translate};
+
+/// Why a reconcile happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The agent has just started.
+    Start,
+    /// The manifests changed.
+    Objects,
+    /// A device or an address may have changed.
+    Host,
+    /// Something waited for its time.
+    Deadline,
+}
+
+/// What a programmer is made of.
+pub struct Parts {
+    pub config: Config,
+    /// The zero of reconcile's clock.
+    pub epoch: Instant,
+    pub host: Host,
+    /// The names of the uplinks, whether they exist or not.
+    pub uplinks: Vec<String>,
+    pub source: FolderSource,
+    pub dataplane: Dataplane,
+    pub reconciler: Reconciler,
+    pub directory: RunDirectory,
+    pub state: State,
+}
+
+/// Holds everyone who takes part in a reconcile.
+pub struct Programmer {
+    parts: Parts,
+    /// What the source complained about.
+    source_problems: Vec<Problem>,
+    translation: Translation,
+    names: Names,
+    said: report::Said,
+    deadline: Option<Instant>,
+    /// Whether VIPs wait for their last flows to end, so that it matters when they have.
+    waiting: bool,
+}
+
+/// What one reconcile came to.
+struct Outcome {
+    plan: Plan,
+    writes: u64,
+    problems: Vec<Problem>,
+    sysctls: Vec<ChangedSysctl>,
+}
+
+impl Programmer {
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            parts,
+            source_problems: Vec::new(),
+            translation: Translation::default(),
+            names: Names::default(),
+            said: report::Said::default(),
+            deadline: None,
+            waiting: false,
+        }
+    }
+
+    /// The folder's changes from now on.
+    pub fn watch(&self) -> crate::source::watch::Changes {
+        self.parts.source.watch()
+    }
+
+    /// The collector of idle flows.
+    pub fn sweeper(&self) -> anyhow::Result<Sweeper> {
+        self.parts.dataplane.sweeper().context("the collector cannot be started")
+    }
+
+    /// How soon a flow may have to be collected.
+    pub fn shortest_timeout(&self) -> Duration {
+        self.parts.config.timeouts.shortest()
+    }
+
+    /// When to reconcile again though nothing changed.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Reads the folder and works out what it asks for.
+    pub fn read(&mut self) {
+        let snapshot = self.parts.source.read();
+        let options = Options { adopt_tencent_annotations: self.parts.config.adopt_tencent_annotations };
+        self.translation = translate(&snapshot.objects, &options);
+        self.source_problems = snapshot.problems;
+    }
+
+    /// The reconcile of the start: what fails here ends the agent, since nobody has relied on it yet.
+    pub fn first_reconcile(&mut self) -> anyhow::Result<()> {
+        let started = Instant::now();
+        self.read();
+        let outcome = self.apply()?;
+        self.tell(Cause::Start, started, outcome);
+        Ok(())
+    }
+
+    /// Makes everything as it shall be, and tries again later if that fails.
+    pub fn reconcile(&mut self, cause: Cause, since: Instant) {
+        let outcome = match self.apply() {
+            Ok(outcome) => outcome,
+            Err(failure) => {
+                error!("reconcile failed, trying again: {failure:#}");
+                self.adopt_again();
+                self.deadline = Some(Instant::now() + RETRY);
+                return;
+            }
+        };
+        self.tell(cause, since, outcome);
+    }
+
+    /// Takes the news of a scan of all flows.
+    pub fn swept(&mut self, sweep: &Sweep) {
+        let busy: BTreeSet<Address> =
+            sweep.round.vips.iter().filter(|(_, flows)| **flows > 0).map(|(vip, _)| *vip).collect();
+        let began = sweep.began.saturating_duration_since(self.parts.epoch);
+        self.parts.reconciler.release_idle_vips(&busy, began);
+        if self.waiting {
+            self.reconcile(Cause::Deadline, Instant::now());
+        }
+    }
+
+    /// The last words. The datapath is left as it is.
+    pub fn stopped(&self, signal: &str) {
+        let bpffs = self.parts.config.bpffs.display();
+        info!(signal, "stopped; the datapath goes on: `beeline unload --bpffs {bpffs}` removes it");
+    }
+
+    /// One pass. VIPs leave the host before their guard and join it after, so none is ever there without guard.
+    fn apply(&mut self) -> anyhow::Result<Outcome> {
+        let Parts { host, dataplane, reconciler, uplinks, epoch, .. } = &mut self.parts;
+        let foreign = host.foreign_addresses().context("the host's addresses cannot be listed")?;
+        let (model, mut problems) = conflicts::without(&self.translation, &foreign);
+        let plan = reconciler.plan(&model, epoch.elapsed());
+        host.withdraw(&plan.host_vips).context("VIP addresses cannot be removed from lo")?;
+        let before = dataplane.writes();
+        dataplane.apply(&plan.writes)?;
+        let writes = dataplane.writes() - before;
+        let devices = host.devices_named(uplinks).context("devices cannot be listed")?;
+        let attached = dataplane.attach(&devices.iter().map(uplink).collect::<Vec<_>>())?;
+        for link in attached.attached {
+            info!(link, "attached");
+        }
+        for link in attached.detached {
+            info!(link, "detached");
+        }
+        problems.extend(missing_uplinks(uplinks, &devices));
+        let published = host.publish(&plan.host_vips, &devices).context("VIP addresses cannot be added to lo")?;
+        problems.extend(published.failures.into_iter().map(|failure| Problem::of_file("", failure)));
+        Ok(Outcome { plan, writes, problems, sysctls: published.sysctls })
+    }
+
+    /// Logs and records a reconcile. One that was only a look, and found nothing to do, leaves no trace.
+    fn tell(&mut self, cause: Cause, since: Instant, outcome: Outcome) {
+        let Outcome { plan, writes, problems: found, sysctls } = outcome;
+        self.deadline = plan.next_deadline.map(|deadline| self.parts.epoch + deadline);
+        self.waiting = plan.next_deadline.is_some();
+        let took_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let (frontends, backends) = (plan.frontends, plan.backends);
+        let asked = matches!(cause, Cause::Start | Cause::Objects);
+        if asked || writes > 0 {
+            info!(frontends, backends, writes, milliseconds = took_ms, "reconciled");
+        } else {
+            debug!(?cause, frontends, backends, "nothing to do");
+        }
+        let mut problems: Vec<Problem> =
+            self.source_problems.iter().chain(&self.translation.problems).cloned().chain(found).collect();
+        problems.sort();
+        problems.dedup();
+        let notes: Vec<String> = plan.notes.iter().map(ToString::to_string).collect();
+        let news = self.said.update(&problems, &notes);
+        if !asked && writes == 0 && !news && sysctls.is_empty() {
+            return;
+        }
+        let state = &mut self.parts.state;
+        state.problems = problems.iter().map(ToString::to_string).collect();
+        state.notes = notes;
+        state.vips = plan.host_vips.iter().map(ToString::to_string).collect();
+        state.writes_since_start += writes;
+        state.last_reconcile = Some(LastReconcile { unix_ms: report::unix_ms(), writes, took_ms, frontends, backends });
+        for changed in sysctls {
+            if !state.sysctls.iter().any(|known| known.sysctl == changed.sysctl) {
+                state.sysctls.push(changed);
+            }
+        }
+        self.record();
+    }
+
+    fn record(&mut self) {
+        let Parts { directory, state, .. } = &self.parts;
+        let mut outcome = directory.write_state(state);
+        let names = Names::of(&self.translation.model);
+        if outcome.is_ok() && names != self.names {
+            outcome = directory.write_names(&names);
+            self.names = names;
+        }
+        if let Err(error) = outcome {
+            warn!(%error, "the state for `beeline status` could not be written");
+        }
+    }
+
+    /// Forgets what was believed of the maps and reads them.
+    fn adopt_again(&mut self) {
+        let Parts { dataplane, reconciler, epoch, .. } = &mut self.parts;
+        match dataplane.read_actual() {
+            Ok(actual) => *reconciler = Reconciler::adopt(&actual, dataplane.capacities(), epoch.elapsed()),
+            Err(error) => error!("the maps cannot be read: {error}"),
+        }
+    }
+}
+
+fn uplink(device: &Device) -> Uplink {
+    Uplink { name: device.name.clone(), index: device.index, ethernet: device.ethernet }
+}
+
+fn missing_uplinks<'a>(wanted: &'a [String], devices: &'a [Device]) -> impl Iterator<Item = Problem> + 'a {
+    wanted.iter().filter(|name| !devices.iter().any(|device| device.name == **name)).map(|name| {
+        let message = format!("uplink {name} is not there: clients that come by it are not served until it appears");
+        Problem::of_file("", message)
+    })
+}

@@ -1,0 +1,181 @@
+//! The `beeline` command line: one file for each command, and what all of them share.
+//!
+//! Results go to standard output, errors and logs to standard error. Exit codes: 0 all is well, 1 something
+//! failed or problems were found, 2 the command line was wrong. Colour is for terminals only.
+
+mod check;
+mod dump;
+mod names;
+mod run;
+mod status;
+mod table;
+mod unload;
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+
+const EXAMPLES: &str = "\
+Examples:
+  beeline check                           is this host fit?
+  beeline check examples/httpbin          are these manifests?
+  beeline run --manifests /etc/beeline    serve them; stopping it leaves the datapath running
+  beeline status                          what is served, to whom, how much
+  beeline unload                          take everything off the host
+
+Exit codes: 0 all is well, 1 something failed or problems were found, 2 wrong usage";
+
+/// This crate warns of every attribute that is newer than itself, for each device at each look.
+const QUIET: &str = "netlink_packet_route=error";
+
+/// Takes the traffic of a virtual IP straight to a Pod
+#[derive(Debug, Parser)]
+#[command(name = "beeline", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(flatten)]
+    shared: Shared,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, clap::Args)]
+struct Shared {
+    /// Directory of pinned maps and links; one agent each
+    #[arg(long, global = true, value_name = "DIR", env = "BEELINE_BPFFS", default_value = "/sys/fs/bpf/beeline")]
+    bpffs: PathBuf,
+
+    /// Form of the log on standard error
+    #[arg(long, global = true, value_enum, env = "BEELINE_LOG_FORMAT", default_value_t)]
+    log_format: LogFormat,
+
+    /// What is logged: error, warn, info, debug, trace, or `target=level` pairs
+    #[arg(long, global = true, value_name = "LEVEL", env = "BEELINE_LOG", default_value = "info")]
+    log_level: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Arguments),
+    Status(status::Arguments),
+    Dump(dump::Arguments),
+    Check(check::Arguments),
+    Unload(unload::Arguments),
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// The form of a command's result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    #[default]
+    Text,
+    Json,
+}
+
+/// How a command that did its work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Fine,
+    ProblemsFound,
+}
+
+/// Parses the command line, does what it says and returns the exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match start(&cli.shared).and_then(|()| execute(cli.command, &cli.shared.bpffs)) {
+        Ok(Outcome::Fine) => ExitCode::SUCCESS,
+        Ok(Outcome::ProblemsFound) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: Command, bpffs: &Path) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Run(arguments) => run::execute(arguments, bpffs),
+        Command::Status(arguments) => status::execute(&arguments, bpffs),
+        Command::Dump(arguments) => dump::execute(&arguments, bpffs),
+        Command::Check(arguments) => check::execute(&arguments, bpffs),
+        Command::Unload(arguments) => unload::execute(&arguments, bpffs),
+    }
+}
+
+fn start(shared: &Shared) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", shared.log_level))
+        .with_context(|| format!("--log-level {}: write error, warn, info, debug or trace", shared.log_level))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match shared.log_format {
+        LogFormat::Text => builder.with_ansi(colour(io::stderr().is_terminal())).with_target(false).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+/// Whether colour may be used where this says that the other side is a terminal (see no-color.org).
+fn colour(terminal: bool) -> bool {
+    terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Prints a result. A reader that has seen enough, such as `head`, is no failure.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("standard output"),
+        _ => Ok(()),
+    }
+}
+
+fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(value).context("the result cannot be written as JSON")?;
+    print(&format!("{text}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_takes_the_bpffs_directory() {
+        for arguments in [
+            &["run", "--manifests", "/tmp"][..],
+            &["status"],
+            &["dump", "--counters"],
+            &["check", "examples"],
+            &["unload"],
+        ] {
+            let line = ["beeline"].iter().chain(arguments).chain(&["--bpffs", "/b"]);
+
+            let cli = Cli::try_parse_from(line).expect("a command line");
+
+            assert_eq!(cli.shared.bpffs, Path::new("/b"));
+        }
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+
+            assert!(help.contains("Examples:") || help.contains("Example:"), "{}", command.get_name());
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! `beeline status`: what is served, by whom and how much, whether the agent runs or not.
+//!
+//! Numbers come from the maps, names and problems from what the agent left in its runtime directory.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use super::table::Table;
+use super::{Outcome, Output, names, print, print_json};
+use crate::dataplane::{self, BackendDump, CounterDump, Dump, FlowsDump, FrontendDump, LinkView, View};
+use crate::state::{RunDirectory, State};
+
+const EXAMPLES: &str = "\
+Examples:
+  beeline status
+  beeline status --all                    drop reasons and events that never happened too
+  beeline status --output json | jq '.agent.problems, .drops'
+
+Works when the agent is not running: the datapath and its counters outlive it.";
+
+/// Print what is served and how much, problems first
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Form of the result
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
+
+    /// Drop reasons and events whose count is 0 too
+    #[arg(long)]
+    all: bool,
+}
+
+/// Everything that is known, before it is text or JSON.
+struct Status {
+    agent: Agent,
+    links: Vec<LinkView>,
+    dump: Dump,
+}
+
+/// The same as JSON: counts stand under their names.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document<'a> {
+    agent: &'a Agent,
+    links: &'a [LinkView],
+    flows: &'a FlowsDump,
+    frontends: &'a [FrontendDump],
+    idle_backends: &'a [BackendDump],
+    drops: BTreeMap<&'a str, u64>,
+    events: BTreeMap<&'a str, u64>,
+}
+
+#[derive(Serialize)]
+struct Agent {
+    running: bool,
+    #[serde(flatten)]
+    state: Option<State>,
+}
+
+pub fn execute(arguments: &Arguments, bpffs: &Path) -> anyhow::Result<Outcome> {
+    let view = View::open(bpffs)?;
+    let directory = RunDirectory::of(bpffs)?;
+    let mut dump = view.dump()?;
+    names::fill(&mut dump, &directory.names());
+    let agent = Agent { running: dataplane::is_locked(bpffs)?, state: directory.state() };
+    let status = Status { agent, links: view.links(), dump };
+    match arguments.output {
+        Output::Json => print_json(&document(&status))?,
+        Output::Text => print(&text(&status, arguments.all, SystemTime::now())?)?,
+    }
+    Ok(Outcome::Fine)
+}
+
+fn document(status: &Status) -> Document<'_> {
+    fn counts(counters: &[CounterDump]) -> BTreeMap<&str, u64> {
+        counters.iter().map(|counter| (counter.name.as_str(), counter.packets)).collect()
+    }
+    let Status { agent, links, dump } = status;
+    Document {
+        agent,
+        links,
+        flows: &dump.flows,
+        frontends: &dump.frontends,
+        idle_backends: &dump.idle_backends,
+        drops: counts(&dump.drops),
+        events: counts(&dump.events),
+    }
+}
+
+fn text(status: &Status, all: bool, now: SystemTime) -> Result<String, std::fmt::Error> {
+    let mut out = String::new();
+    agent(&mut out, status, now)?;
+    let sections = [
+        ("FRONTENDS", frontends(&status.dump)),
+        ("BACKENDS", backends(&status.dump)),
+        ("DROPS", counters(&status.dump.drops, all)),
+        ("EVENTS", counters(&status.dump.events, all)),
+    ];
+    for (title, table) in sections {
+        if table.is_empty() {
+            continue;
+        }
+        write!(out, "\n{title}\n{table}")?;
+    }
+    Ok(out)
+}
+
+fn agent(out: &mut String, status: &Status, now: SystemTime) -> std::fmt::Result {
+    let running = status.agent.running;
+    let Some(state) = &status.agent.state else {
+        let known = if running { "running" } else { "not running" };
+        return writeln!(out, "agent      {known}; it has left no state behind");
+    };
+    if running {
+        let up = age(state.started_unix_ms, now);
+        writeln!(out, "agent      running, process {}, version {}, for {up}", state.pid, state.version)?;
+    } else {
+        writeln!(out, "agent      not running; the datapath goes on with what it was last told")?;
+    }
+    writeln!(out, "manifests  {}", state.manifests.display())?;
+    writeln!(out, "uplinks    {}", listed(&state.uplinks))?;
+    writeln!(out, "links      {}", listed(&status.links.iter().map(|link| link.name.clone()).collect::<Vec<_>>()))?;
+    writeln!(out, "VIPs       {}", listed(&state.vips))?;
+    let flows = &status.dump.flows;
+    writeln!(out, "flows      {} of {}", flows.active, flows.max)?;
+    writeln!(out, "memory     {} MB in maps", state.map_memory_bytes.div_ceil(1_000_000))?;
+    if let Some(last) = &state.last_reconcile {
+        let ago = age(last.unix_ms, now);
+        let total = state.writes_since_start;
+        writeln!(out, "reconciled {ago} ago: {} writes in {} ms, {total} since the start", last.writes, last.took_ms)?;
+    }
+    for problem in &state.problems {
+        writeln!(out, "problem    {problem}")?;
+    }
+    for note in &state.notes {
+        writeln!(out, "note       {note}")?;
+    }
+    Ok(())
+}
+
+fn frontends(dump: &Dump) -> Table {
+    let mut table = Table::new(["FRONTEND", "OWNER", "ALGORITHM", "NEW", "ACTIVE", "PACKETS", "BYTES"]);
+    for frontend in &dump.frontends {
+        table.row([
+            frontend.key.to_string(),
+            frontend.owner.clone().unwrap_or_else(|| "-".to_owned()),
+            frontend.algorithm.clone(),
+            frontend.connections.new.to_string(),
+            frontend.connections.active.to_string(),
+            frontend.traffic.packets.to_string(),
+            frontend.traffic.bytes.to_string(),
+        ]);
+    }
+    table
+}
+
+/// A backend stands once for each frontend it serves; its counters are those of all of them.
+fn backends(dump: &Dump) -> Table {
+    let mut table =
+        Table::new(["FRONTEND", "REFERENCE", "BACKEND", "POD", "WEIGHT", "SHARE", "NEW", "ACTIVE", "PACKETS", "BYTES"]);
+    for frontend in &dump.frontends {
+        let shares: u32 = frontend.groups.iter().map(|group| group.share).sum();
+        for group in &frontend.groups {
+            let reference = group.reference.clone().unwrap_or_else(|| group.fingerprint.clone());
+            for backend in &group.backends {
+                let share = share(group.share, shares, backend.weight, group.slots);
+                table.row(backend_row(Some(frontend), &reference, backend, &share));
+            }
+            if group.backends.is_empty() {
+                let share = share(group.share, shares, 1, 1);
+                let dash = || "-".to_owned();
+                let none = "none ready: refused".to_owned();
+                let key = frontend.key.to_string();
+                table.row([key, reference, none, dash(), dash(), share, dash(), dash(), dash(), dash()]);
+            }
+        }
+    }
+    for backend in &dump.idle_backends {
+        table.row(backend_row(None, "-", backend, "0%"));
+    }
+    table
+}
+
+fn backend_row(frontend: Option<&FrontendDump>, reference: &str, backend: &BackendDump, share: &str) -> [String; 10] {
+    [
+        frontend.map_or_else(|| "-".to_owned(), |frontend| frontend.key.to_string()),
+        reference.to_owned(),
+        std::net::SocketAddr::new(backend.address, backend.port).to_string(),
+        backend.name.clone().unwrap_or_else(|| "-".to_owned()),
+        backend.weight.to_string(),
+        share.to_owned(),
+        backend.connections.new.to_string(),
+        backend.connections.active.to_string(),
+        backend.traffic.packets.to_string(),
+        backend.traffic.bytes.to_string(),
+    ]
+}
+
+/// The part of the frontend's new connections that a member gets: the product of both levels.
+fn share(group: u32, groups: u32, member: u32, members: u32) -> String {
+    if groups == 0 || members == 0 {
+        return "0%".to_owned();
+    }
+    let part = f64::from(group) / f64::from(groups) * f64::from(member) / f64::from(members);
+    format!("{:.2}%", part * 100.0)
+}
+
+fn counters(counters: &[CounterDump], all: bool) -> Table {
+    let mut table = Table::new(["NAME", "COUNT", "MEANING"]);
+    for counter in counters.iter().filter(|counter| all || counter.packets > 0) {
+        table.row([counter.name.clone(), counter.packets.to_string(), counter.meaning.clone()]);
+    }
+    table
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// How long ago that was, in the two largest units.
+fn age(unix_ms: u64, now: SystemTime) -> String {
+    let then = SystemTime::UNIX_EPOCH + Duration::from_millis(unix_ms);
+    let seconds = now.duration_since(then).unwrap_or_default().as_secs();
+    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
+        (0, 0, 0, seconds) => format!("{seconds}s"),
+        (0, 0, minutes, seconds) => format!("{minutes}m{seconds}s"),
+        (0, hours, minutes, _) => format!("{hours}h{minutes}m"),
+        (days, hours, ..) => format!("{days}d{hours}h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_told_in_its_two_largest_units() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(200_000);
+
+        assert_eq!(age(199_997_000, now), "3s");
+        assert_eq!(age(199_000_000, now), "16m40s");
+        assert_eq!(age(190_000_000, now), "2h46m");
+        assert_eq!(age(0, now), "2d7h");
+        assert_eq!(age(300_000_000, now), "0s");
+    }
+
+    #[test]
+    fn a_share_is_the_product_of_both_levels() {
+        assert_eq!(share(9, 10, 5, 9), "50.00%");
+        assert_eq!(share(0, 0, 1, 1), "0%");
+    }
+}

@@ -1,0 +1,68 @@
+//! `beeline unload`: takes everything off the host that the agent has put there.
+//!
+//! VIP addresses go first, so that the host never answers for one without its guard.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use gateway_common::Address;
+use tracing::warn;
+
+use super::{Outcome, print};
+use crate::dataplane::{self, View};
+use crate::host::Host;
+use crate::state::RunDirectory;
+
+const EXAMPLES: &str = "\
+Example:
+  beeline unload
+
+Ends every connection that goes through a VIP. Stop the agent first: while it runs, unload refuses.
+Removes links, maps, VIP addresses, neighbour entries and the agent's state, and puts settings back.";
+
+/// Remove programs, maps and VIP addresses from the host
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {}
+
+pub fn execute(_: &Arguments, bpffs: &Path) -> anyhow::Result<Outcome> {
+    if !bpffs.exists() {
+        print(&format!("nothing is loaded at {}\n", bpffs.display()))?;
+        return Ok(Outcome::Fine);
+    }
+    if dataplane::is_locked(bpffs)? {
+        bail!("an agent holds {}: stop it before you unload", bpffs.display());
+    }
+    let directory = RunDirectory::of(bpffs)?;
+    let removed = take_from_host(bpffs, &directory)?;
+    let unloaded = dataplane::unload(bpffs)?;
+    directory.remove().context("the agent's state cannot be removed")?;
+    print(&format!(
+        "unloaded {}: {} links, {} maps, {removed} VIP addresses\n",
+        bpffs.display(),
+        unloaded.links,
+        unloaded.maps
+    ))?;
+    Ok(Outcome::Fine)
+}
+
+/// Removes the VIPs of this bpffs directory, and only those: another agent's may be on the same host.
+fn take_from_host(bpffs: &Path, directory: &RunDirectory) -> anyhow::Result<usize> {
+    let state = directory.state().unwrap_or_default();
+    let mut vips: BTreeSet<Address> = state.vips.iter().filter_map(|vip| vip.parse().ok()).map(ip_address).collect();
+    if let Ok(dump) = View::open(bpffs).and_then(|view| view.dump()) {
+        vips.extend(dump.vips.iter().map(|vip| Address::from(vip.address)));
+    }
+    let removed = Host::open()?.remove(&vips).context("VIP addresses cannot be removed from lo")?;
+    for changed in &state.sysctls {
+        if let Err(error) = changed.sysctl.set(&changed.before) {
+            warn!(sysctl = %changed.sysctl, value = changed.before, %error, "a setting could not be put back");
+        }
+    }
+    Ok(removed)
+}
+
+fn ip_address(ip: std::net::IpAddr) -> Address {
+    ip.into()
+}

@@ -1,0 +1,250 @@
+//! The flags of `beeline run`, validated into one [`Config`]: after this no other part reads a flag.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::ArgAction;
+use gateway_common::{Settings, maps};
+
+use crate::dataplane::Capacities;
+
+/// Map sizes beyond this are a slip of the finger: the kernel would be asked for tens of gigabytes.
+const MOST_FLOWS: i64 = 64 * 1024 * 1024;
+const MOST_FRONTENDS: i64 = 1024 * 1024;
+const MOST_BACKENDS: i64 = 1024 * 1024;
+
+/// The flags as they are given.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Flags {
+    /// Folder of manifests to serve; it is watched, sub-folders included
+    #[arg(long, value_name = "DIR", env = "BEELINE_MANIFESTS")]
+    pub manifests: PathBuf,
+
+    /// Device that clients come by; repeatable [default: the devices of the default routes]
+    #[arg(long = "interface", value_name = "NAME")]
+    pub interfaces: Vec<String>,
+
+    /// Serve Services with the annotation service.cloud.tencent.com/direct-access: "true"
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true,
+        default_missing_value = "true", action = ArgAction::Set)]
+    pub adopt_tencent_annotations: bool,
+
+    /// Flows that can be tracked at once
+    #[arg(long, value_name = "N", default_value_t = maps::DEFAULT_MAX_FLOWS,
+        value_parser = clap::value_parser!(u32).range(1..=MOST_FLOWS))]
+    pub max_flows: u32,
+
+    /// Frontends that can be programmed
+    #[arg(long, value_name = "N", default_value_t = maps::DEFAULT_MAX_FRONTENDS,
+        value_parser = clap::value_parser!(u32).range(1..=MOST_FRONTENDS))]
+    pub max_frontends: u32,
+
+    /// Backends that can be programmed
+    #[arg(long, value_name = "N", default_value_t = maps::DEFAULT_MAX_BACKENDS,
+        value_parser = clap::value_parser!(u32).range(1..=MOST_BACKENDS))]
+    pub max_backends: u32,
+
+    /// Idle time after which a flow is forgotten that never got beyond its SYN
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = duration)]
+    pub syn_timeout: Duration,
+
+    /// Idle time after which an established TCP flow is forgotten
+    #[arg(long, value_name = "TIME", default_value = "8000s", value_parser = duration)]
+    pub established_timeout: Duration,
+
+    /// Idle time after which a TCP flow is forgotten that was closed or reset
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub closing_timeout: Duration,
+
+    /// Idle time after which a UDP flow is forgotten
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub udp_timeout: Duration,
+}
+
+/// What the agent runs with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The directory of pinned maps and links.
+    pub bpffs: PathBuf,
+    /// The folder of manifests.
+    pub manifests: PathBuf,
+    /// The uplinks that were named; none means: find them.
+    pub interfaces: Vec<String>,
+    /// Whether the seeds' direct-access annotation makes a Service ours.
+    pub adopt_tencent_annotations: bool,
+    /// The sizes of the maps, if they do not exist yet.
+    pub capacities: Capacities,
+    /// The timeouts.
+    pub timeouts: Timeouts,
+}
+
+/// Idle time after which a flow may be collected, by its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TCP, after the first SYN.
+    pub syn: Duration,
+    /// TCP, established.
+    pub established: Duration,
+    /// TCP, after FIN from both or RST.
+    pub closing: Duration,
+    /// UDP.
+    pub udp: Duration,
+}
+
+/// Why flags are refused that were each well-formed.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ConfigError {
+    /// There is nothing to read.
+    #[error("--manifests {0}: there is no such folder")]
+    NoFolder(PathBuf),
+    /// There is something else.
+    #[error("--manifests {0}: this is no folder; name the folder the file lies in")]
+    NotAFolder(PathBuf),
+    /// A state that lasts longer would be forgotten before one that lasts shorter.
+    #[error(
+        "--syn-timeout {syn:?} is longer than --established-timeout {established:?}: a flow that was never \
+             answered must not be kept longer than one that was"
+    )]
+    TimeoutsReversed {
+        /// The SYN timeout.
+        syn: Duration,
+        /// The established timeout.
+        established: Duration,
+    },
+}
+
+impl Config {
+    /// Validates what the flags say together.
+    pub fn new(flags: Flags, bpffs: &Path) -> Result<Self, ConfigError> {
+        match std::fs::metadata(&flags.manifests) {
+            Err(_) => return Err(ConfigError::NoFolder(flags.manifests)),
+            Ok(metadata) if !metadata.is_dir() => return Err(ConfigError::NotAFolder(flags.manifests)),
+            Ok(_) => {}
+        }
+        if flags.syn_timeout > flags.established_timeout {
+            return Err(ConfigError::TimeoutsReversed {
+                syn: flags.syn_timeout,
+                established: flags.established_timeout,
+            });
+        }
+        Ok(Self {
+            bpffs: bpffs.to_owned(),
+            manifests: flags.manifests,
+            interfaces: flags.interfaces,
+            adopt_tencent_annotations: flags.adopt_tencent_annotations,
+            capacities: Capacities {
+                flows: flags.max_flows,
+                frontends: flags.max_frontends,
+                backends: flags.max_backends,
+            },
+            timeouts: Timeouts {
+                syn: flags.syn_timeout,
+                established: flags.established_timeout,
+                closing: flags.closing_timeout,
+                udp: flags.udp_timeout,
+            },
+        })
+    }
+}
+
+impl Timeouts {
+    /// In the form of the map.
+    pub fn settings(&self) -> Settings {
+        let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Settings {
+            syn_timeout_ns: nanoseconds(self.syn),
+            established_timeout_ns: nanoseconds(self.established),
+            closing_timeout_ns: nanoseconds(self.closing),
+            udp_timeout_ns: nanoseconds(self.udp),
+        }
+    }
+
+    /// The shortest of them: how soon an idle flow may have to be collected.
+    pub fn shortest(&self) -> Duration {
+        self.syn.min(self.established).min(self.closing).min(self.udp)
+    }
+}
+
+/// A time as people write it: `20s`, `1h30m`, `500ms`. A number alone is refused: its unit would be a guess.
+fn duration(text: &str) -> Result<Duration, String> {
+    let refused = || format!("`{text}` is no time: write 500ms, 20s, 5m or 1h30m");
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(refused)?;
+        let (number, tail) = rest.split_at(digits);
+        let letters = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(letters);
+        let number: u32 = number.parse().map_err(|_| refused())?;
+        let unit = match unit {
+            "ms" => Duration::from_millis(1),
+            "s" => Duration::from_secs(1),
+            "m" => Duration::from_mins(1),
+            "h" => Duration::from_hours(1),
+            _ => return Err(refused()),
+        };
+        total = total.checked_add(unit.checked_mul(number).ok_or_else(refused)?).ok_or_else(refused)?;
+        rest = tail;
+    }
+    if total.is_zero() { Err(format!("`{text}` is no time to wait: give at least 1ms")) } else { Ok(total) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Args, FromArgMatches};
+
+    fn flags(arguments: &[&str]) -> Result<Flags, clap::Error> {
+        let command = Flags::augment_args(clap::Command::new("run").no_binary_name(true));
+        Flags::from_arg_matches(&command.try_get_matches_from(arguments)?)
+    }
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        assert_eq!(duration("20s"), Ok(Duration::from_secs(20)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_mins(90)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn a_time_without_unit_or_without_length_is_refused() {
+        for text in ["20", "s", "-1s", "0s", "", "20 s", "1d", "99999999999s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_contract() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().to_str().expect("a path");
+
+        let config = Config::new(flags(&["--manifests", path]).expect("flags"), Path::new("/b")).expect("a config");
+
+        assert_eq!(config.timeouts.settings(), Settings::default());
+        assert_eq!(config.capacities.flows, maps::DEFAULT_MAX_FLOWS);
+        assert!(config.adopt_tencent_annotations);
+    }
+
+    #[test]
+    fn the_annotation_can_be_left_alone() {
+        let flags = flags(&["--manifests", "/", "--adopt-tencent-annotations=false"]).expect("flags");
+
+        assert!(!flags.adopt_tencent_annotations);
+    }
+
+    #[test]
+    fn a_table_without_room_is_refused() {
+        assert!(flags(&["--manifests", "/", "--max-flows", "0"]).is_err());
+    }
+
+    #[test]
+    fn a_missing_folder_and_a_file_are_refused_by_name() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let path = file.path().to_str().expect("a path");
+        let missing = Config::new(flags(&["--manifests", "/no/such"]).expect("flags"), Path::new("/b"));
+        let not_a_folder = Config::new(flags(&["--manifests", path]).expect("flags"), Path::new("/b"));
+
+        assert_eq!(missing.expect_err("missing"), ConfigError::NoFolder("/no/such".into()));
+        assert_eq!(not_a_folder.expect_err("a file"), ConfigError::NotAFolder(file.path().to_owned()));
+    }
+}

@@ -1,0 +1,162 @@
+//! The agent's hands in the kernel: loads the datapath, attaches it, does the writes of reconcile, reads, collects.
+//!
+//! The only place that imports aya, and the only one that writes maps. Maps and links are pinned, so the datapath
+//! goes on when the agent ends, and the next agent takes over what it finds. It decides nothing.
+
+mod attach;
+mod bpffs;
+mod counters;
+mod dump;
+mod error;
+pub mod hooks;
+mod maps;
+mod object;
+mod sweep;
+mod syscall;
+mod table;
+mod view;
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use aya::Ebpf;
+pub use gateway_common::Settings;
+use gateway_common::maps as names;
+use gateway_common::{Backend, ConntrackEntry, Flow, Frontend, FrontendKey};
+
+pub use self::attach::{Attached, Uplink};
+use self::bpffs::Directory;
+pub use self::bpffs::{Unloaded, is_locked, unload};
+pub use self::dump::{
+    BackendDump, ConnectionsDump, CounterDump, Dump, FlowsDump, FrontendDump, GroupDump, TrafficDump, VipDump,
+};
+pub use self::error::Error;
+use self::maps::Maps;
+pub use self::sweep::{Round, SweepReport, Sweeper, monotonic_ns};
+use self::table::Table;
+pub use self::view::{LinkView, View};
+pub use crate::reconcile::Capacities;
+use crate::reconcile::{Actual, Write};
+
+/// A loaded datapath. There is one for each bpffs directory.
+///
+/// Dropping it leaves the datapath running: maps and links stay pinned.
+#[derive(Debug)]
+pub struct Dataplane {
+    ebpf: Ebpf,
+    maps: Maps,
+    capacities: Capacities,
+    settings: Settings,
+    warnings: Vec<String>,
+    writes: u64,
+    /// Held until the end: nobody else works with the directory.
+    directory: Directory,
+}
+
+impl Dataplane {
+    /// Locks the directory, takes over the maps that are pinned there or makes them, and loads the programs.
+    pub fn open(bpffs: &Path, capacities: Capacities, settings: &Settings) -> Result<Self, Error> {
+        let directory = Directory::create(bpffs)?;
+        // Maps that are there keep their sizes, and those that depend on them follow.
+        let pinned = pinned_capacities(&directory.maps(), capacities)?;
+        let ebpf = object::load(&directory.maps(), pinned)?;
+        let maps = Maps::open(&directory.maps())?;
+        let conntrack: Table<Flow, ConntrackEntry> = Table::open(&directory.maps(), names::CONNTRACK)?;
+        let actual = maps.capacities(conntrack.max_entries());
+        let writes = maps.set_settings(settings)?;
+        let warnings = differences(capacities, actual);
+        Ok(Self { ebpf, maps, capacities: actual, settings: *settings, warnings, writes, directory })
+    }
+
+    /// What the maps have room for: what was asked for, or what maps that were there already have.
+    pub const fn capacities(&self) -> Capacities {
+        self.capacities
+    }
+
+    /// What could not be had as asked when the datapath was opened.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Reads what the maps contain.
+    pub fn read_actual(&self) -> Result<Actual, Error> {
+        self.maps.read()
+    }
+
+    /// Does the writes, in order. After an error the maps must be read again.
+    pub fn apply(&mut self, writes: &[Write]) -> Result<(), Error> {
+        for write in writes {
+            self.writes += self.maps.apply(write)?;
+        }
+        Ok(())
+    }
+
+    /// Map entries that were set or deleted since the datapath was opened.
+    pub const fn writes(&self) -> u64 {
+        self.writes
+    }
+
+    /// Attaches the programs to these uplinks and the guard to the calling thread's network namespace, and detaches
+    /// them from all other devices. What is as it shall be stays untouched: call it again whenever devices change.
+    ///
+    /// All uplinks are tried; the first error is returned.
+    pub fn attach(&mut self, uplinks: &[Uplink]) -> Result<Attached, Error> {
+        attach::attach(&mut self.ebpf, &self.directory, uplinks)
+    }
+
+    /// The collector of idle flows, for a thread of its own.
+    pub fn sweeper(&self) -> Result<Sweeper, Error> {
+        let program = object::collector(&self.ebpf)?.as_fd().try_clone_to_owned();
+        let program = program.map_err(|source| Error::Collect { source })?;
+        Sweeper::open(&self.directory.maps(), program, self.settings)
+    }
+}
+
+/// The capacities of the maps that are pinned; of the others, those asked for.
+fn pinned_capacities(directory: &Path, asked: Capacities) -> Result<Capacities, Error> {
+    let is_pinned = |name: &str| directory.join(name).exists();
+    let mut capacities = asked;
+    if is_pinned(names::CONNTRACK) {
+        capacities.flows = Table::<Flow, ConntrackEntry>::open(directory, names::CONNTRACK)?.max_entries() / 2;
+    }
+    if is_pinned(names::FRONTENDS) {
+        capacities.frontends = Table::<FrontendKey, Frontend>::open(directory, names::FRONTENDS)?.max_entries();
+    }
+    if is_pinned(names::BACKENDS) {
+        capacities.backends = Table::<u32, Backend>::open(directory, names::BACKENDS)?.max_entries();
+    }
+    Ok(capacities)
+}
+
+fn differences(asked: Capacities, actual: Capacities) -> Vec<String> {
+    let pairs = [
+        ("flows", asked.flows, actual.flows),
+        ("frontends", asked.frontends, actual.frontends),
+        ("backends", asked.backends, actual.backends),
+    ];
+    let differs = pairs.into_iter().filter(|(_, asked, actual)| asked != actual);
+    differs
+        .map(|(what, asked, actual)| {
+            format!(
+                "the pinned maps have room for {actual} {what}, not {asked}: `beeline unload` makes way for new ones"
+            )
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pinned_maps_of_another_size_are_said() {
+        let actual = Capacities { flows: 10, ..Capacities::default() };
+
+        let warnings = differences(Capacities::default(), actual);
+
+        assert_eq!(
+            warnings,
+            ["the pinned maps have room for 10 flows, not 262144: `beeline unload` makes way for new ones"]
+        );
+    }
+}

@@ -1,0 +1,185 @@
+//! Puts the programs on their hooks, in links that are pinned and so outlive the agent.
+//!
+//! A link that is pinned already keeps its place and gets this build's program in one step: no packet meets a gap.
+//! Only a link whose device is gone is made anew. First on ingress and last on egress.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use aya::Ebpf;
+use aya::programs::links::{FdLink, LinkError};
+use aya::programs::tc::TcAttachOptions;
+use aya::programs::{LinkOrder, TcAttachType};
+use gateway_common::maps::programs;
+
+use super::bpffs::{self, Directory};
+use super::error::Error;
+use super::{object, syscall};
+
+/// The network namespace of the calling thread, whose local deliveries the guard sees.
+const NETWORK_NAMESPACE: &str = "/proc/thread-self/ns/net";
+
+/// The name of the guard's link.
+pub(super) const GUARD_LINK: &str = "guard";
+
+/// A device by which clients' packets come and go.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Uplink {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+    /// Whether its packets begin with an Ethernet header; otherwise they begin with the IP header.
+    pub ethernet: bool,
+}
+
+/// What [`super::Dataplane::attach`] did: names of links.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attached {
+    /// Links of an earlier agent that got this one's program.
+    pub adopted: Vec<String>,
+    /// New links.
+    pub attached: Vec<String>,
+    /// Links that nobody wants any more.
+    pub detached: Vec<String>,
+}
+
+/// Where a link sits.
+#[derive(Clone, Copy, Debug)]
+enum Hook<'a> {
+    Ingress(&'a Uplink),
+    Egress(&'a Uplink),
+    Guard,
+}
+
+impl Hook<'_> {
+    /// The link's file. bpffs reserves dots, and no device's name has a colon.
+    fn link(self) -> String {
+        match self {
+            Self::Ingress(uplink) => format!("{}-ingress", uplink.name.replace('.', ":")),
+            Self::Egress(uplink) => format!("{}-egress", uplink.name.replace('.', ":")),
+            Self::Guard => GUARD_LINK.to_owned(),
+        }
+    }
+
+    const fn program(self) -> &'static str {
+        match self {
+            Self::Ingress(Uplink { ethernet: true, .. }) => programs::INGRESS_ETHERNET,
+            Self::Ingress(_) => programs::INGRESS_IP,
+            Self::Egress(Uplink { ethernet: true, .. }) => programs::EGRESS_ETHERNET,
+            Self::Egress(_) => programs::EGRESS_IP,
+            Self::Guard => programs::GUARD,
+        }
+    }
+}
+
+/// Makes the pinned links exactly those of these uplinks and the guard.
+pub(super) fn attach(ebpf: &mut Ebpf, directory: &Directory, uplinks: &[Uplink]) -> Result<Attached, Error> {
+    let namespace = File::open(NETWORK_NAMESPACE).map_err(|source| guard_error("open", source))?;
+    let inode = namespace.metadata().map_err(|source| guard_error("open", source))?.ino() as u32;
+    let hooks = uplinks.iter().flat_map(|uplink| [Hook::Ingress(uplink), Hook::Egress(uplink)]);
+    // The guard comes first: a VIP exposes nothing, even before its uplinks are served.
+    let hooks: BTreeMap<String, Hook> =
+        std::iter::once(Hook::Guard).chain(hooks).map(|hook| (hook.link(), hook)).collect();
+
+    let mut attached = Attached::default();
+    let mut first_error = None;
+    for (link, &hook) in &hooks {
+        let outcome = ensure(ebpf, &directory.links().join(link), hook, &namespace, inode, &mut attached);
+        if let Err(error) = outcome {
+            first_error.get_or_insert(error);
+        }
+    }
+    for path in bpffs::entries(&directory.links())? {
+        let link = bpffs::name(&path);
+        if !hooks.contains_key(&link) {
+            bpffs::remove_link(&path)?;
+            attached.detached.push(link);
+        }
+    }
+    first_error.map_or(Ok(attached), Err)
+}
+
+/// Makes sure that a link exists, sits where it shall, and runs this agent's program.
+fn ensure(
+    ebpf: &mut Ebpf,
+    path: &Path,
+    hook: Hook<'_>,
+    namespace: &File,
+    namespace_inode: u32,
+    attached: &mut Attached,
+) -> Result<(), Error> {
+    let target = match hook {
+        Hook::Ingress(uplink) | Hook::Egress(uplink) => uplink.index,
+        Hook::Guard => namespace_inode,
+    };
+    if path.exists() {
+        let link = syscall::open_pinned(path).map_err(|source| Error::Pin { path: path.to_owned(), source })?;
+        let failed = |action| move |source| Error::Link { action, link: hook.link(), source };
+        let info = syscall::link_info(link.as_fd()).map_err(failed("read"))?;
+        if info.target == target {
+            let program = match hook {
+                Hook::Ingress(_) | Hook::Egress(_) => object::classifier(ebpf, hook.program())?.fd(),
+                Hook::Guard => object::guard(ebpf)?.fd(),
+            };
+            let program =
+                program.map_err(|source| Error::Program { program: hook.program(), source: Box::new(source) })?.as_fd();
+            if syscall::program_id(program).map_err(failed("read the program of"))? != info.program_id {
+                syscall::update_link(link.as_fd(), program).map_err(failed("replace the program of"))?;
+                attached.adopted.push(hook.link());
+            }
+            return Ok(());
+        }
+        bpffs::remove_link(path)?;
+    }
+    let link = create(ebpf, hook, namespace)?;
+    link.pin(path).map_err(|source| Error::Attach { link: hook.link(), source: source.into() })?;
+    attached.attached.push(hook.link());
+    Ok(())
+}
+
+fn create(ebpf: &mut Ebpf, hook: Hook<'_>, namespace: &File) -> Result<FdLink, Error> {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Attach { link: hook.link(), source };
+    let (uplink, direction, order) = match hook {
+        Hook::Guard => {
+            let program = object::guard(ebpf)?;
+            let id = program.attach(namespace).map_err(|error| failed(error.into()))?;
+            return Ok(program.take_link(id).map_err(|error| failed(error.into()))?.into());
+        }
+        Hook::Ingress(uplink) => (uplink, TcAttachType::Ingress, LinkOrder::first()),
+        Hook::Egress(uplink) => (uplink, TcAttachType::Egress, LinkOrder::last()),
+    };
+    let program = object::classifier(ebpf, hook.program())?;
+    let options = TcAttachOptions::TcxOrder(order);
+    let id = program.attach_with_options(&uplink.name, direction, options).map_err(|error| failed(error.into()))?;
+    let link = program.take_link(id).map_err(|error| failed(error.into()))?;
+    link.try_into().map_err(|error: LinkError| failed(error.into()))
+}
+
+fn guard_error(action: &'static str, source: io::Error) -> Error {
+    Error::File { action, path: NETWORK_NAMESPACE.into(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_links_name_has_no_dot() {
+        let uplink = Uplink { name: "eth0.100".to_owned(), index: 7, ethernet: true };
+
+        assert_eq!(Hook::Ingress(&uplink).link(), "eth0:100-ingress");
+    }
+
+    #[test]
+    fn a_device_without_ethernet_headers_gets_programs_of_its_own() {
+        let tunnel = Uplink { name: "tun0".to_owned(), index: 7, ethernet: false };
+
+        assert_eq!(Hook::Ingress(&tunnel).program(), programs::INGRESS_IP);
+        assert_eq!(Hook::Egress(&tunnel).program(), programs::EGRESS_IP);
+    }
+}

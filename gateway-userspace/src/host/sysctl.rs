@@ -1,0 +1,66 @@
+//! Network settings of the kernel, as files under `/proc/sys/net` of the current network namespace.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// A setting, by the names between the slashes: device names may hold dots, so dots are no separators.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Sysctl(PathBuf);
+
+impl Sysctl {
+    /// A setting below `net`: `["ipv4", "ip_forward"]`.
+    pub fn net<const N: usize>(names: [&str; N]) -> Self {
+        Self(Path::new("net").join(names.iter().collect::<PathBuf>()))
+    }
+
+    /// What it is set to.
+    pub fn get(&self) -> io::Result<String> {
+        Ok(std::fs::read_to_string(self.file())?.trim().to_owned())
+    }
+
+    /// What it is set to, as a number; nothing if the kernel does not have it.
+    pub fn number(&self) -> Option<i64> {
+        self.get().ok()?.parse().ok()
+    }
+
+    /// Sets it, and returns what it was if that was something else.
+    pub fn set(&self, value: &str) -> io::Result<Option<String>> {
+        let before = self.get()?;
+        if before == value {
+            return Ok(None);
+        }
+        std::fs::write(self.file(), value)?;
+        Ok(Some(before))
+    }
+
+    fn file(&self) -> PathBuf {
+        Path::new("/proc/sys").join(&self.0)
+    }
+}
+
+impl std::fmt::Display for Sysctl {
+    /// As `sysctl` takes it: with slashes, which it reads as well as dots.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.display().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_with_a_dot_in_its_name_stays_one_name() {
+        let sysctl = Sysctl::net(["ipv4", "conf", "eth0.100", "rp_filter"]);
+
+        assert_eq!(sysctl.to_string(), "net/ipv4/conf/eth0.100/rp_filter");
+    }
+
+    #[test]
+    fn forwarding_is_a_number() {
+        assert!(Sysctl::net(["ipv4", "ip_forward"]).number().is_some());
+        assert_eq!(Sysctl::net(["ipv4", "no_such_setting"]).number(), None);
+    }
+}

@@ -1,0 +1,114 @@
+//! Desired state: what the objects ask the datapath to do, without a trace of Kubernetes, the kernel or async.
+//!
+//! A [`Model`] is whole: reconcile compares it with what the maps contain, so it never matters which event led
+//! to it. It is ordered throughout, so equal objects give equal models, whatever order they were read in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use gateway_common::{Address, Algorithm, FrontendKey, Port, Protocol};
+
+/// Everything that shall be programmed on this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Model {
+    /// What stands behind each frontend.
+    pub services: BTreeMap<FrontendKey, Service>,
+    /// Every Pod that exists and has not ended, ready or not, in a slice or not. A backend whose Pod is in here
+    /// is never gone, whatever happens to slices and weights; see [`PodId`].
+    pub living_pods: BTreeSet<PodId>,
+}
+
+/// What joins a frontend to its backends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// The object that asked for the frontend, for people: `Service shop/httpbin`, `TCPRoute shop/web`.
+    pub owner: String,
+    /// How a backend is selected for a new connection.
+    pub algorithm: Algorithm,
+    /// The groups that share the frontend's connections by weight, in the order of the object.
+    pub groups: Vec<Group>,
+}
+
+/// The backends behind one reference of a route, or behind a Service that is its own frontend.
+///
+/// A group with weight but without a member that has weight keeps its share and refuses it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// What the reference says, unique within its service: `Service shop/httpbin:8000`.
+    pub reference: String,
+    /// The group's share: 0 to 1,000,000 (Gateway API, `BackendRef.weight`).
+    pub weight: u32,
+    /// The backends, ordered by identity, each at most once.
+    pub members: BTreeMap<Backend, Member>,
+}
+
+/// What a group knows of one of its backends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The Pod's namespace and name, or the address where no Pod is known. For people.
+    pub name: String,
+    /// The share within the group: 0 to 65535; 0 gets no new connection and keeps those it has.
+    pub weight: u16,
+}
+
+/// A backend's identity. Another Pod that inherits the address is another backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Backend {
+    /// The Pod's address.
+    pub address: Address,
+    /// The Pod's port.
+    pub port: Port,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// The Pod; [`PodId::NONE`] if the endpoint names none.
+    pub pod: PodId,
+}
+
+/// A Pod's UID, reduced to the 64 bits that fit into the map. Stable across restarts and versions.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PodId(u64);
+
+impl PodId {
+    /// An endpoint without a Pod.
+    pub const NONE: Self = Self(0);
+
+    /// The fingerprint of a UID; never that of [`PodId::NONE`].
+    pub fn from_uid(uid: &str) -> Self {
+        Self(fingerprint(uid))
+    }
+
+    /// From the number in a map.
+    pub const fn from_raw(raw: u64) -> Self {
+        Self(raw)
+    }
+
+    /// The number in a map.
+    pub const fn raw(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Debug for PodId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PodId({:016x})", self.0)
+    }
+}
+
+/// 64 bits that stand for a text in a map, never 0: FNV-1a (draft-eastlake-fnv section 2), chosen because it is
+/// the same in every build, which the standard library's hashers do not promise.
+pub fn fingerprint(text: &str) -> u64 {
+    const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+    text.bytes().fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_the_same_in_every_build() {
+        assert_eq!(fingerprint(""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(fingerprint("a"), 0xaf63_dc4c_8601_ec8c);
+    }
+}

@@ -1,0 +1,130 @@
+//! Makes actual equal desired: compares a [`Model`] with what the maps contain and lists the writes, in order.
+//!
+//! Pure: no kernel, no async, no clock. It promises that after each single write every frontend leads to slots,
+//! groups and backends that exist; that only what differs is written, so the same model twice, or after a restart,
+//! needs no write; and that an id, once given, stays as long as what it stands for.
+//!
+//! The order: frontends that go, backends that come, services, frontends that come, backends that go.
+
+mod actual;
+mod backends;
+mod capacities;
+mod filter;
+mod ids;
+mod note;
+mod placed;
+mod schedule;
+mod services;
+mod slots;
+#[cfg(test)]
+mod tests;
+mod vips;
+mod write;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use gateway_common::{Address, FrontendKey};
+
+pub use self::actual::Actual;
+use self::backends::Backends;
+pub use self::capacities::Capacities;
+use self::ids::REST;
+pub use self::note::{Matter, Note};
+pub use self::schedule::Schedule;
+use self::services::Services;
+use self::vips::Vips;
+pub use self::write::Write;
+use crate::model::Model;
+
+/// What shall be done to make the maps equal a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The writes, in order.
+    pub writes: Vec<Write>,
+    /// The VIPs that the host must have. Addresses that are not among them leave the host before the writes; those
+    /// that are missing come after them. So a VIP on the host is always guarded.
+    pub host_vips: BTreeSet<Address>,
+    /// What could not be programmed as asked.
+    pub notes: Vec<Note>,
+    /// When to plan again though nothing changed: something waits for its time.
+    pub next_deadline: Option<Duration>,
+    /// Frontends that are programmed after the writes.
+    pub frontends: usize,
+    /// Backends that are programmed after the writes.
+    pub backends: usize,
+}
+
+/// Remembers what the maps contain, and plans their way to a model.
+///
+/// Whoever fails to do a plan's writes must read the maps and [`Reconciler::adopt`] again. Times are those of any
+/// clock that never goes back, the same one in all calls.
+#[derive(Debug)]
+pub struct Reconciler {
+    services: Services,
+    backends: Backends,
+    vips: Vips,
+    /// Writes that free what belongs to nobody, for the first plan.
+    repairs: Vec<Write>,
+}
+
+impl Reconciler {
+    /// Takes over what the maps contain.
+    pub fn adopt(actual: &Actual, capacities: Capacities, now: Duration) -> Self {
+        let mut repairs = Vec::new();
+        let mut backends = Backends::adopt(&actual.backends, &actual.backend_filter, capacities.backends, now);
+        let services = Services::adopt(actual, capacities, &mut backends, &mut repairs);
+        let mut vips = Vips::adopt(&actual.vips, &actual.vip_filter, capacities.frontends, now);
+        services.addresses().for_each(|address| vips.enter(address));
+        Self { services, backends, vips, repairs }
+    }
+
+    /// What to write so that the maps contain this model. The plan counts as done.
+    pub fn plan(&mut self, model: &Model, now: Duration) -> Plan {
+        let Self { services, backends, vips, repairs } = self;
+        let mut writes = std::mem::take(repairs);
+        let mut notes = Vec::new();
+
+        services.retire(model, now, (vips, backends), &mut writes);
+
+        let mut changes = services.admit(model, now, vips, &mut notes, &mut writes);
+        for change in &mut changes {
+            change.name_backends(backends, now, &mut writes);
+        }
+        backends.flush_filter(&mut writes);
+
+        let changed: Vec<FrontendKey> = changes.iter().map(services::Change::key).collect();
+        for change in changes {
+            services.update(change, now, backends, &mut writes);
+        }
+
+        vips.raise(&mut writes);
+        services.publish(&changed, &mut writes);
+
+        backends.retire(&model.living_pods, now, &mut writes);
+        vips.expire(now, &mut writes);
+
+        notes.extend(services.notes().cloned());
+        Plan {
+            writes,
+            host_vips: vips.addresses(),
+            next_deadline: self.next_deadline(&notes, now),
+            notes,
+            frontends: self.services.len(),
+            backends: self.backends.len(),
+        }
+    }
+
+    /// Tells of a scan of all flows: the VIPs that have flows, and when it began. A VIP without frontends that had
+    /// none need not wait; plan again then.
+    pub fn release_idle_vips(&mut self, busy: &BTreeSet<Address>, scan_began: Duration) {
+        self.vips.release_idle(busy, scan_began);
+    }
+
+    fn next_deadline(&self, notes: &[Note], now: Duration) -> Option<Duration> {
+        let lacking = notes.iter().any(|note| note.matter.is_shortage());
+        let retry = [self.services.next_available(), self.backends.next_available()].into_iter().flatten().min();
+        let retry = retry.filter(|_| lacking).map(|at| at.max(now + REST));
+        [self.vips.next_deadline(), self.backends.next_deadline(), retry].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,332 @@
+//! What stands behind each frontend in the maps: its service, its groups and their schedules.
+//!
+//! A group is known again by its frontend and the fingerprint of its reference, so that its id, and with it its
+//! cursor, lives as long as the reference does. What did not change is not looked at again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use gateway_common::{Algorithm, Frontend, FrontendKey, Group, Service, SlotRange};
+
+use super::actual::Actual;
+use super::backends::Backends;
+use super::capacities::Capacities;
+use super::ids::Ids;
+use super::note::{Matter, Note};
+use super::placed::Placed;
+use super::slots::SlotRanges;
+use super::vips::Vips;
+use super::write::Write;
+use crate::model::{self, Model};
+
+/// What `GROUPS` holds for a free id.
+const FREE_GROUP: Group = Group { backends: SlotRange::EMPTY, reference: 0, frontend: 0, _reserved: 0 };
+/// What `SERVICES` holds for a free id.
+const FREE_SERVICE: Service =
+    Service { groups: SlotRange::EMPTY, algorithm: Algorithm::WeightedRoundRobin as u8, _reserved: [0; 7] };
+
+/// All services.
+#[derive(Debug)]
+pub(super) struct Services {
+    frontend_ids: Ids,
+    group_ids: Ids,
+    slots: SlotRanges,
+    programmed: BTreeMap<FrontendKey, Programmed>,
+}
+
+/// What the maps contain for a frontend.
+#[derive(Debug)]
+struct Programmed {
+    id: u32,
+    /// Whether `FRONTENDS` leads to it.
+    published: bool,
+    /// What it was made from; nothing if it must be made again.
+    desired: Option<model::Service>,
+    written: Service,
+    schedule: Placed,
+    groups: Vec<PlacedGroup>,
+    /// The backends that its groups name, with repetition.
+    named: Vec<model::Backend>,
+    notes: Vec<Note>,
+}
+
+#[derive(Debug)]
+struct PlacedGroup {
+    id: u32,
+    written: Group,
+    schedule: Placed,
+}
+
+/// A service that must be made again, and its backends' ids.
+pub(super) struct Change<'m> {
+    key: FrontendKey,
+    service: &'m model::Service,
+    /// For each group the id and weight of each backend that has an id.
+    members: Vec<Vec<(u32, u32)>>,
+    named: Vec<model::Backend>,
+    /// Those that got no id.
+    missing: Vec<String>,
+}
+
+impl Services {
+    /// From what the maps contain. What belongs to nobody is freed by `repairs`.
+    pub(super) fn adopt(
+        actual: &Actual,
+        capacities: Capacities,
+        backends: &mut Backends,
+        repairs: &mut Vec<Write>,
+    ) -> Self {
+        let mut slots = SlotRanges::new(capacities.slots());
+        let mut programmed = BTreeMap::new();
+        let mut keys: BTreeMap<u32, FrontendKey> = BTreeMap::new();
+        for (&key, &id) in &actual.frontends {
+            if id >= capacities.frontends || keys.contains_key(&id) {
+                repairs.push(Write::RemoveFrontend { key });
+                continue;
+            }
+            keys.insert(id, key);
+            let written = actual.services.get(&id).copied().unwrap_or(FREE_SERVICE);
+            let schedule = Placed::adopt(written.groups, actual.members(written.groups), &mut slots);
+            programmed.insert(key, Programmed { published: true, ..Programmed::new(id, written, schedule) });
+        }
+        for &id in actual.services.keys().filter(|id| !keys.contains_key(id)) {
+            repairs.push(Write::SetService { id, service: FREE_SERVICE });
+        }
+        let mut groups = BTreeSet::new();
+        for (&id, &written) in &actual.groups {
+            let owner = keys.get(&written.frontend).filter(|_| written.reference != 0);
+            if let Some(programmed) = owner.and_then(|key| programmed.get_mut(key)) {
+                let members = actual.members(written.backends);
+                let schedule = Placed::adopt(written.backends, members, &mut slots);
+                let members: BTreeSet<u32> = members.unwrap_or_default().iter().copied().collect();
+                programmed.named.extend(members.into_iter().filter_map(|id| backends.name_adopted(id)));
+                programmed.groups.push(PlacedGroup { id, written, schedule });
+                groups.insert(id);
+            } else {
+                repairs.push(Write::SetGroup { id, group: FREE_GROUP });
+            }
+        }
+        let frontends = keys.into_keys().collect();
+        Self {
+            frontend_ids: Ids::adopt(capacities.frontends, &frontends, &frontends),
+            group_ids: Ids::adopt(capacities.groups(), &groups, &groups),
+            slots,
+            programmed,
+        }
+    }
+
+    /// Takes frontends away that nobody asks for, and then what stood behind them.
+    pub(super) fn retire(
+        &mut self,
+        model: &Model,
+        now: Duration,
+        (vips, backends): (&mut Vips, &mut Backends),
+        writes: &mut Vec<Write>,
+    ) {
+        let gone: Vec<_> = self.programmed.extract_if(.., |key, _| !model.services.contains_key(key)).collect();
+        for (key, programmed) in &gone {
+            if programmed.published {
+                writes.push(Write::RemoveFrontend { key: *key });
+            }
+            vips.leave(key.address, now);
+            for backend in &programmed.named {
+                backends.unname(backend);
+            }
+        }
+        vips.lower(writes);
+        for (_, Programmed { id, written, schedule, groups, .. }) in gone {
+            if written != FREE_SERVICE {
+                writes.push(Write::SetService { id, service: FREE_SERVICE });
+            }
+            schedule.release(&mut self.slots, now);
+            for group in groups {
+                self.free_group(group, now, writes);
+            }
+            self.frontend_ids.free(id, now);
+        }
+    }
+
+    fn free_group(
+        &mut self,
+        PlacedGroup { id, written, schedule }: PlacedGroup,
+        now: Duration,
+        writes: &mut Vec<Write>,
+    ) {
+        if written != FREE_GROUP {
+            writes.push(Write::SetGroup { id, group: FREE_GROUP });
+        }
+        schedule.release(&mut self.slots, now);
+        self.group_ids.free(id, now);
+    }
+
+    /// Gives new frontends their ids and lists every service that must be made or made again. Those that there is no
+    /// room for are left out and noted.
+    pub(super) fn admit<'m>(
+        &mut self,
+        model: &'m Model,
+        now: Duration,
+        vips: &mut Vips,
+        refused: &mut Vec<Note>,
+        writes: &mut Vec<Write>,
+    ) -> Vec<Change<'m>> {
+        let mut free_groups = self.group_ids.available(now);
+        let mut changes = Vec::new();
+        for (&key, service) in &model.services {
+            let note = |matter| Note { frontend: key, owner: service.owner.clone(), matter };
+            let programmed = self.programmed.get_mut(&key);
+            if programmed.as_ref().is_some_and(|programmed| programmed.desired.as_ref() == Some(service)) {
+                continue;
+            }
+            let has = programmed.as_ref().map_or(0, |programmed| programmed.groups.len());
+            let lacks = service.groups.len().saturating_sub(has);
+            match programmed {
+                Some(programmed) if lacks > free_groups => {
+                    programmed.notes = vec![note(Matter::GroupsFull)];
+                    programmed.desired = None;
+                    continue;
+                }
+                None if lacks > free_groups => {
+                    refused.push(note(Matter::GroupsFull));
+                    continue;
+                }
+                None if !vips.has_room(&key.address) => {
+                    refused.push(note(Matter::VipsFull));
+                    continue;
+                }
+                None => {
+                    let Some(id) = self.frontend_ids.take(now) else {
+                        refused.push(note(Matter::FrontendsFull));
+                        continue;
+                    };
+                    vips.enter(key.address);
+                    writes.push(Write::ClearFrontendCounters { id });
+                    self.programmed.insert(key, Programmed::new(id, FREE_SERVICE, Placed::empty()));
+                }
+                Some(_) => {}
+            }
+            free_groups -= lacks;
+            changes.push(Change { key, service, members: Vec::new(), named: Vec::new(), missing: Vec::new() });
+        }
+        changes
+    }
+
+    /// Makes a service what the change asks for: slots, then groups, then the service, then the groups that go.
+    pub(super) fn update(&mut self, change: Change, now: Duration, backends: &mut Backends, writes: &mut Vec<Write>) {
+        let Change { key, service, members, named, missing } = change;
+        let Some(programmed) = self.programmed.get_mut(&key) else { return };
+        let mut old_groups = std::mem::take(&mut programmed.groups);
+        let mut matters = Vec::new();
+        let mut shares = Vec::new();
+        for (group, members) in service.groups.iter().zip(&members) {
+            let reference = model::fingerprint(&group.reference);
+            let known = old_groups.iter().position(|group| group.written.reference == reference);
+            let Some(mut placed) = known.map(|index| old_groups.remove(index)).or_else(|| {
+                let id = self.group_ids.take(now)?;
+                Some(PlacedGroup { id, written: FREE_GROUP, schedule: Placed::empty() })
+            }) else {
+                matters.push(Matter::GroupsFull);
+                break;
+            };
+            let fit = placed.schedule.update(members, &mut self.slots, now, writes);
+            matters.extend(fit.matter(Some(&group.reference)));
+            let written = Group { backends: placed.schedule.range(), reference, frontend: programmed.id, _reserved: 0 };
+            if placed.written != written {
+                placed.written = written;
+                writes.push(Write::SetGroup { id: placed.id, group: written });
+            }
+            shares.push((placed.id, group.weight));
+            programmed.groups.push(placed);
+        }
+        let fit = programmed.schedule.update(&shares, &mut self.slots, now, writes);
+        matters.extend(fit.matter(None));
+        let written =
+            Service { groups: programmed.schedule.range(), algorithm: service.algorithm as u8, _reserved: [0; 7] };
+        if programmed.written != written {
+            programmed.written = written;
+            writes.push(Write::SetService { id: programmed.id, service: written });
+        }
+        if let Some(example) = missing.first() {
+            matters.push(Matter::BackendsFull { missing: missing.len() as u32, example: example.clone() });
+        }
+        for backend in std::mem::replace(&mut programmed.named, named) {
+            backends.unname(&backend);
+        }
+        let note = |matter| Note { frontend: key, owner: service.owner.clone(), matter };
+        programmed.desired = (!matters.iter().any(Matter::is_shortage)).then(|| service.clone());
+        programmed.notes = matters.into_iter().map(note).collect();
+        for group in old_groups {
+            self.free_group(group, now, writes);
+        }
+    }
+
+    /// Lets clients reach the frontends that have a service now.
+    pub(super) fn publish(&mut self, keys: &[FrontendKey], writes: &mut Vec<Write>) {
+        for &key in keys {
+            if let Some(programmed) = self.programmed.get_mut(&key)
+                && !programmed.published
+            {
+                programmed.published = true;
+                writes.push(Write::SetFrontend { key, frontend: Frontend { id: programmed.id } });
+            }
+        }
+    }
+
+    /// The VIP of every frontend, once for each.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = gateway_common::Address> + '_ {
+        self.programmed.keys().map(|key| key.address)
+    }
+
+    /// What there is to say about the frontends that are programmed.
+    pub(super) fn notes(&self) -> impl Iterator<Item = &Note> {
+        self.programmed.values().flat_map(|programmed| &programmed.notes)
+    }
+
+    /// How many frontends are programmed.
+    pub(super) fn len(&self) -> usize {
+        self.programmed.len()
+    }
+
+    /// When an id or a range that was lacking may be free.
+    pub(super) fn next_available(&self) -> Option<Duration> {
+        let ids = [self.frontend_ids.next_available(), self.group_ids.next_available(), self.slots.next_reclaim()];
+        ids.into_iter().flatten().min()
+    }
+}
+
+impl Programmed {
+    const fn new(id: u32, written: Service, schedule: Placed) -> Self {
+        Self {
+            id,
+            published: false,
+            desired: None,
+            written,
+            schedule,
+            groups: Vec::new(),
+            named: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+}
+
+impl Change<'_> {
+    /// The frontend.
+    pub(super) const fn key(&self) -> FrontendKey {
+        self.key
+    }
+
+    /// Finds or makes the ids of the backends that the service names.
+    pub(super) fn name_backends(&mut self, backends: &mut Backends, now: Duration, writes: &mut Vec<Write>) {
+        for group in &self.service.groups {
+            let mut members = Vec::with_capacity(group.members.len());
+            for (&backend, member) in &group.members {
+                if let Some(id) = backends.name(backend, now, writes) {
+                    members.push((id, u32::from(member.weight)));
+                    self.named.push(backend);
+                } else {
+                    self.missing.push(member.name.clone());
+                }
+            }
+            self.members.push(members);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Which addresses are VIPs, and how long one is still answered after its last frontend is gone.
+//!
+//! A VIP without frontends stays for a minute, or until no flow of it is left: the flows it has run on meanwhile, and
+//! whoever still connects is refused instead of reaching a service of the host.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use gateway_common::{Address, Vip};
+
+use super::filter::Filter;
+use super::write::Write;
+
+/// How long a VIP without frontends is kept at most.
+pub(super) const FAREWELL: Duration = Duration::from_mins(1);
+
+/// All VIPs.
+#[derive(Debug)]
+pub(super) struct Vips {
+    capacity: usize,
+    entries: BTreeMap<Address, Entry>,
+    dirty: BTreeSet<Address>,
+    filter: Filter,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    /// Its frontends after this plan.
+    frontends: u32,
+    /// What stands in the map.
+    written: Option<u32>,
+    /// When it goes, if it has no frontends.
+    expires: Option<Duration>,
+}
+
+impl Vips {
+    /// From what the maps contain. Their frontends enter afterwards.
+    pub(super) fn adopt(entries: &BTreeMap<Address, Vip>, filter: &[u64], capacity: u32, now: Duration) -> Self {
+        let mut filter = Filter::adopt(filter, now + FAREWELL);
+        let mut vips = BTreeMap::new();
+        for (&address, vip) in entries {
+            filter.enter(&address);
+            let entry = Entry { frontends: 0, written: Some(vip.frontends), expires: Some(now + FAREWELL) };
+            vips.insert(address, entry);
+        }
+        let dirty = entries.keys().copied().collect();
+        Self { capacity: capacity as usize, entries: vips, dirty, filter }
+    }
+
+    /// Whether a frontend may enter at this address.
+    pub(super) fn has_room(&self, address: &Address) -> bool {
+        self.entries.contains_key(address) || self.entries.len() < self.capacity
+    }
+
+    /// A frontend comes.
+    pub(super) fn enter(&mut self, address: Address) {
+        let filter = &mut self.filter;
+        let entry = self.entries.entry(address).or_insert_with(|| {
+            filter.enter(&address);
+            Entry::default()
+        });
+        entry.frontends += 1;
+        entry.expires = None;
+        self.dirty.insert(address);
+    }
+
+    /// A frontend goes.
+    pub(super) fn leave(&mut self, address: Address, now: Duration) {
+        if let Some(entry) = self.entries.get_mut(&address) {
+            entry.frontends -= 1;
+            if entry.frontends == 0 {
+                entry.expires = Some(now + FAREWELL);
+            }
+            self.dirty.insert(address);
+        }
+    }
+
+    /// VIPs without frontends that no flow was seen of in a scan that began after they lost them need not wait.
+    pub(super) fn release_idle(&mut self, busy: &BTreeSet<Address>, scan_began: Duration) {
+        for (address, entry) in &mut self.entries {
+            if let Some(expires) = entry.expires
+                && expires <= scan_began + FAREWELL
+                && !busy.contains(address)
+            {
+                entry.expires = Some(scan_began.min(expires));
+            }
+        }
+    }
+
+    /// Writes the VIPs that have fewer frontends than before.
+    pub(super) fn lower(&mut self, writes: &mut Vec<Write>) {
+        self.write(writes, |written, frontends| written.is_some_and(|written| frontends < written));
+    }
+
+    /// Writes the VIPs that are new or have more frontends than before.
+    pub(super) fn raise(&mut self, writes: &mut Vec<Write>) {
+        self.write(writes, |_, _| true);
+        self.dirty.clear();
+        self.flush_filter(writes);
+    }
+
+    fn write(&mut self, writes: &mut Vec<Write>, applies: impl Fn(Option<u32>, u32) -> bool) {
+        for &address in &self.dirty {
+            if let Some(entry) = self.entries.get_mut(&address)
+                && entry.written != Some(entry.frontends)
+                && applies(entry.written, entry.frontends)
+            {
+                entry.written = Some(entry.frontends);
+                writes.push(Write::SetVip { address, vip: Vip { frontends: entry.frontends } });
+            }
+        }
+    }
+
+    /// Removes the VIPs whose time has come.
+    pub(super) fn expire(&mut self, now: Duration, writes: &mut Vec<Write>) {
+        let filter = &mut self.filter;
+        self.entries.retain(|&address, entry| {
+            let stays = entry.expires.is_none_or(|expires| expires > now);
+            if !stays {
+                filter.leave(&address, now);
+                if entry.written.is_some() {
+                    writes.push(Write::RemoveVip { address });
+                }
+            }
+            stays
+        });
+        self.filter.expire(now);
+        self.flush_filter(writes);
+    }
+
+    fn flush_filter(&mut self, writes: &mut Vec<Write>) {
+        let words = self.filter.flush();
+        writes.extend(words.into_iter().map(|(index, word)| Write::SetVipFilter { index, word }));
+    }
+
+    /// Every VIP, those that are waiting included.
+    pub(super) fn addresses(&self) -> BTreeSet<Address> {
+        self.entries.keys().copied().collect()
+    }
+
+    /// When a VIP or a filter's bit goes.
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        let expires = self.entries.values().filter_map(|entry| entry.expires).min();
+        [expires, self.filter.next_deadline()].into_iter().flatten().min()
+    }
+}

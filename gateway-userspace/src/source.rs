@@ -1,0 +1,257 @@
+//! Where objects come from, and what is known of them before they mean anything.
+//!
+//! A source delivers [`Objects`]: typed, validated one by one, ordered, each with its [`Origin`] so that an error
+//! can name the file, the document and the field. What objects mean together is `translate`'s business.
+
+pub mod folder;
+pub mod kinds;
+pub mod manifest;
+pub mod problem;
+pub mod route;
+pub mod upstream;
+pub mod validate;
+pub mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use gateway_api::apis::experimental::gatewayclasses::GatewayClass;
+use gateway_api::apis::experimental::gateways::Gateway;
+use gateway_api::apis::experimental::referencegrants::ReferenceGrant;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+
+pub use folder::FolderSource;
+pub use problem::{Problem, Severity};
+pub use route::Route;
+pub use upstream::Upstream;
+
+/// The kinds of object that Beeline reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `v1`.
+    Service,
+    /// `discovery.k8s.io/v1`.
+    EndpointSlice,
+    /// `v1`.
+    Pod,
+    /// `beeline.dev/v1alpha1`.
+    Upstream,
+    /// `gateway.networking.k8s.io/v1`.
+    Gateway,
+    /// `gateway.networking.k8s.io/v1`, the only kind here without a namespace.
+    GatewayClass,
+    /// `gateway.networking.k8s.io/v1`.
+    ReferenceGrant,
+    /// `gateway.networking.k8s.io/v1`.
+    TcpRoute,
+    /// `gateway.networking.k8s.io/v1`.
+    UdpRoute,
+}
+
+impl Kind {
+    /// The name manifests use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Pod => "Pod",
+            Self::Upstream => "Upstream",
+            Self::Gateway => "Gateway",
+            Self::GatewayClass => "GatewayClass",
+            Self::ReferenceGrant => "ReferenceGrant",
+            Self::TcpRoute => "TCPRoute",
+            Self::UdpRoute => "UDPRoute",
+        }
+    }
+
+    /// Whether objects of the kind live in a namespace.
+    pub const fn is_namespaced(self) -> bool {
+        !matches!(self, Self::GatewayClass)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A namespace and a name; the namespace is empty for kinds without one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name {
+    /// The namespace.
+    pub namespace: String,
+    /// The name within the namespace.
+    pub name: String,
+}
+
+impl Name {
+    /// A name from its two parts.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() { f.write_str(&self.name) } else { write!(f, "{}/{}", self.namespace, self.name) }
+    }
+}
+
+/// What identifies an object: `Service shop/httpbin`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectId {
+    /// The kind.
+    pub kind: Kind,
+    /// The namespace and name.
+    pub name: Name,
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+/// Where an object stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The file, as people would type it; empty if the object comes from an API server.
+    pub file: Arc<str>,
+    /// The document within the file, counted from 1 and without empty ones.
+    pub document: u32,
+    /// The line of the file on which the document begins.
+    pub line: u32,
+}
+
+impl Origin {
+    /// An error about an object that stands here.
+    pub fn error(&self, object: impl fmt::Display, field: impl Into<String>, message: impl Into<String>) -> Problem {
+        self.problem(Severity::Error, object, field, message)
+    }
+
+    /// A warning about an object that stands here.
+    pub fn warning(&self, object: impl fmt::Display, field: impl Into<String>, message: impl Into<String>) -> Problem {
+        self.problem(Severity::Warning, object, field, message)
+    }
+
+    fn problem(
+        &self,
+        severity: Severity,
+        object: impl fmt::Display,
+        field: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Problem {
+        Problem {
+            file: self.file.to_string(),
+            document: self.document,
+            line: self.line,
+            object: object.to_string(),
+            field: field.into(),
+            severity,
+            message: message.into(),
+        }
+    }
+}
+
+/// One object, typed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Object {
+    /// A Service.
+    Service(Arc<Service>),
+    /// An `EndpointSlice`.
+    EndpointSlice(Arc<EndpointSlice>),
+    /// A Pod.
+    Pod(Arc<Pod>),
+    /// An Upstream.
+    Upstream(Arc<Upstream>),
+    /// A Gateway.
+    Gateway(Arc<Gateway>),
+    /// A `GatewayClass`.
+    GatewayClass(Arc<GatewayClass>),
+    /// A `ReferenceGrant`.
+    ReferenceGrant(Arc<ReferenceGrant>),
+    /// A `TCPRoute`.
+    TcpRoute(Arc<Route>),
+    /// A `UDPRoute`.
+    UdpRoute(Arc<Route>),
+}
+
+/// One object with its identity and its origin, as a source reads it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// What it is called.
+    pub id: ObjectId,
+    /// Where it stands.
+    pub origin: Origin,
+    /// The object.
+    pub object: Object,
+}
+
+/// An object of a known kind and its origin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sourced<T> {
+    /// The object.
+    pub object: Arc<T>,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// Everything a source holds, ordered by namespace and name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Objects {
+    /// Services.
+    pub services: BTreeMap<Name, Sourced<Service>>,
+    /// `EndpointSlice`s.
+    pub endpoint_slices: BTreeMap<Name, Sourced<EndpointSlice>>,
+    /// Pods.
+    pub pods: BTreeMap<Name, Sourced<Pod>>,
+    /// Upstreams.
+    pub upstreams: BTreeMap<Name, Sourced<Upstream>>,
+    /// Gateways.
+    pub gateways: BTreeMap<Name, Sourced<Gateway>>,
+    /// `GatewayClass`es.
+    pub gateway_classes: BTreeMap<Name, Sourced<GatewayClass>>,
+    /// `ReferenceGrant`s.
+    pub reference_grants: BTreeMap<Name, Sourced<ReferenceGrant>>,
+    /// `TCPRoute`s and `UDPRoute`s; the kind tells which.
+    pub routes: BTreeMap<ObjectId, Sourced<Route>>,
+    /// Objects that exist but are invalid and never were valid. Whoever refers to one needs no error of its own.
+    pub rejected: BTreeSet<ObjectId>,
+}
+
+impl Objects {
+    /// Puts an object in, in the place of one of the same kind and name.
+    pub fn insert(&mut self, entry: Entry) {
+        let Entry { id, origin, object } = entry;
+        let name = id.name.clone();
+        match object {
+            Object::Service(object) => drop(self.services.insert(name, Sourced { object, origin })),
+            Object::EndpointSlice(object) => drop(self.endpoint_slices.insert(name, Sourced { object, origin })),
+            Object::Pod(object) => drop(self.pods.insert(name, Sourced { object, origin })),
+            Object::Upstream(object) => drop(self.upstreams.insert(name, Sourced { object, origin })),
+            Object::Gateway(object) => drop(self.gateways.insert(name, Sourced { object, origin })),
+            Object::GatewayClass(object) => drop(self.gateway_classes.insert(name, Sourced { object, origin })),
+            Object::ReferenceGrant(object) => drop(self.reference_grants.insert(name, Sourced { object, origin })),
+            Object::TcpRoute(object) | Object::UdpRoute(object) => {
+                drop(self.routes.insert(id, Sourced { object, origin }));
+            }
+        }
+    }
+
+    /// Whether an object is there but was never valid.
+    pub fn is_rejected(&self, kind: Kind, name: &Name) -> bool {
+        self.rejected.contains(&ObjectId { kind, name: name.clone() })
+    }
+}
+
+/// What a source holds at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// The objects that are good, or were good when last seen so.
+    pub objects: Objects,
+    /// What is wrong with the rest, in the order of files and documents.
+    pub problems: Vec<Problem>,
+}

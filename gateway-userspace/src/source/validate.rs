@@ -1,0 +1,327 @@
+//! Is an object good by itself? What the API server's own validation would refuse is refused here too, so that a
+//! folder and a cluster mean the same.
+//!
+//! An error here makes the object as a whole invalid; a source then keeps its last good version. What only shows
+//! between objects (a missing Service, two owners of one frontend) is for `translate` to find.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use gateway_api::apis::experimental::gateways::Gateway;
+use gateway_common::{Address, Algorithm, Port};
+use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::kinds::closest;
+use super::{Object, ObjectId, Origin, Problem, Route, Upstream};
+
+/// The VIPs a Service asks for, comma separated, of both families.
+pub const ADDRESSES_ANNOTATION: &str = "beeline.dev/addresses";
+/// The algorithm of a Service that is its own frontend.
+pub const ALGORITHM_ANNOTATION: &str = "beeline.dev/algorithm";
+/// How many services an Upstream may name.
+pub const MAX_UPSTREAM_SERVICES: usize = 20;
+/// The greatest weight of a `backendRef` (Gateway API, `BackendRef.weight`).
+pub const MAX_REFERENCE_WEIGHT: i32 = 1_000_000;
+
+/// What is wrong with an object by itself.
+pub fn validate(id: &ObjectId, origin: &Origin, object: &Object) -> Vec<Problem> {
+    let mut findings = Findings { id, origin, problems: Vec::new() };
+    match object {
+        Object::Service(service) => findings.service(service),
+        Object::EndpointSlice(slice) => findings.endpoint_slice(slice),
+        Object::Pod(pod) => findings.pod(pod),
+        Object::Upstream(upstream) => findings.upstream(upstream),
+        Object::Gateway(gateway) => findings.gateway(gateway),
+        Object::TcpRoute(route) | Object::UdpRoute(route) => findings.route(route),
+        Object::GatewayClass(_) | Object::ReferenceGrant(_) => {}
+    }
+    findings.problems
+}
+
+/// A port, or what is wrong with it.
+pub fn parse_port(number: i64) -> Result<Port, String> {
+    match u16::try_from(number) {
+        Ok(port) if port > 0 => Ok(Port::new(port)),
+        _ => Err(format!("{number} is not a port: use 1 to 65535")),
+    }
+}
+
+/// An address that can be a VIP, or what is wrong with it.
+pub fn parse_vip(text: &str) -> Result<Address, String> {
+    let Ok(address) = text.parse::<IpAddr>() else {
+        return Err(format!("`{text}` is not an IP address: use something like 192.0.2.1 or 2001:db8::1"));
+    };
+    let address = Address::from(address);
+    let class = match address.to_ip() {
+        ip if ip.is_unspecified() => "the unspecified address",
+        ip if ip.is_loopback() => "a loopback address",
+        ip if ip.is_multicast() => "a multicast address",
+        IpAddr::V4(ip) if ip.is_broadcast() => "the broadcast address",
+        IpAddr::V4(ip) if ip.is_link_local() => "a link-local address",
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => "a link-local address",
+        IpAddr::V4(_) | IpAddr::V6(_) => return Ok(address),
+    };
+    Err(format!("{text} is {class} and cannot be a VIP: use an address that clients can reach"))
+}
+
+/// An algorithm by its name, or what is wrong with it.
+pub fn parse_algorithm(name: &str) -> Result<Algorithm, String> {
+    const SERVED: [Algorithm; 2] = [Algorithm::WeightedRoundRobin, Algorithm::Random];
+    if let Some(algorithm) = SERVED.into_iter().find(|algorithm| algorithm.name() == name) {
+        return Ok(algorithm);
+    }
+    if matches!(name, "Maglev" | "LeastConnections") {
+        return Err(format!("{name} is not available yet: use WeightedRoundRobin or Random"));
+    }
+    Err(choice(name, "an algorithm", &SERVED.map(Algorithm::name)))
+}
+
+/// `x is not an algorithm: use a, b or c`, or what was probably meant.
+fn choice(text: &str, what: &str, choices: &[&str]) -> String {
+    match closest(text, choices.iter().copied()) {
+        Some(meant) => format!("`{text}` is not {what}: did you mean `{meant}`?"),
+        None => format!("`{text}` is not {what}: use one of {}", choices.join(", ")),
+    }
+}
+
+struct Findings<'a> {
+    id: &'a ObjectId,
+    origin: &'a Origin,
+    problems: Vec<Problem>,
+}
+
+impl Findings<'_> {
+    fn error(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.problems.push(self.origin.error(self.id, field, message));
+    }
+
+    fn check<T>(&mut self, field: impl Into<String>, result: Result<T, String>) {
+        if let Err(message) = result {
+            self.error(field, message);
+        }
+    }
+
+    fn choose(&mut self, field: impl Into<String>, text: Option<&String>, what: &str, choices: &[&str]) {
+        if let Some(text) = text
+            && !choices.contains(&text.as_str())
+        {
+            self.error(field, choice(text, what, choices));
+        }
+    }
+
+    fn service(&mut self, service: &Service) {
+        let Some(spec) = &service.spec else {
+            return self.error("spec", "missing: a Service needs ports");
+        };
+        let types = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
+        self.choose("spec.type", spec.type_.as_ref(), "a type of Service", &types);
+        self.choose("spec.sessionAffinity", spec.session_affinity.as_ref(), "an affinity", &["ClientIP", "None"]);
+
+        let ports = spec.ports.as_deref().unwrap_or_default();
+        let may_have_none = spec.type_.as_deref() == Some("ExternalName") || spec.cluster_ip.as_deref() == Some("None");
+        if ports.is_empty() && !may_have_none {
+            self.error("spec.ports", "a Service needs at least one port");
+        }
+        let mut names = BTreeSet::new();
+        let mut numbers = BTreeSet::new();
+        for (index, port) in ports.iter().enumerate() {
+            let field = |name: &str| format!("spec.ports[{index}].{name}");
+            self.check(field("port"), parse_port(port.port.into()));
+            self.protocol(field("protocol"), port.protocol.as_ref());
+            if let Some(IntOrString::Int(number)) = port.target_port {
+                self.check(field("targetPort"), parse_port(number.into()));
+            }
+            let name = port.name.as_deref().unwrap_or_default();
+            if name.is_empty() && ports.len() > 1 {
+                self.error(field("name"), "missing: several ports need a name each");
+            } else if !names.insert(name) {
+                self.error(field("name"), format!("`{name}` is the name of an earlier port too: use another"));
+            }
+            if !numbers.insert((port.port, port.protocol.as_deref().unwrap_or("TCP"))) {
+                self.error(field("port"), format!("{} is the number of an earlier port too: use another", port.port));
+            }
+        }
+
+        let annotation = |key: &str| service.metadata.annotations.as_ref().and_then(|map| map.get(key));
+        for address in annotation(ADDRESSES_ANNOTATION).into_iter().flat_map(|text| text.split(',')) {
+            self.check(format!("metadata.annotations[{ADDRESSES_ANNOTATION}]"), parse_vip(address.trim()));
+        }
+        if let Some(name) = annotation(ALGORITHM_ANNOTATION) {
+            self.check(format!("metadata.annotations[{ALGORITHM_ANNOTATION}]"), parse_algorithm(name));
+        }
+        if let Some(address) = spec.load_balancer_ip.as_deref().filter(|address| !address.is_empty()) {
+            self.check("spec.loadBalancerIP", parse_vip(address));
+        }
+    }
+
+    fn endpoint_slice(&mut self, slice: &EndpointSlice) {
+        let types = ["FQDN", "IPv4", "IPv6"];
+        self.choose("addressType", Some(&slice.address_type), "an address type", &types);
+        for (index, port) in slice.ports.iter().flatten().enumerate() {
+            if let Some(number) = port.port {
+                self.check(format!("ports[{index}].port"), parse_port(number.into()));
+            }
+            self.protocol(format!("ports[{index}].protocol"), port.protocol.as_ref());
+        }
+        if slice.address_type == "FQDN" {
+            return;
+        }
+        for (index, endpoint) in slice.endpoints.iter().flatten().enumerate() {
+            if endpoint.addresses.is_empty() {
+                self.error(format!("endpoints[{index}].addresses"), "an endpoint needs an address");
+            }
+            for (number, text) in endpoint.addresses.iter().enumerate() {
+                let fits = text.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv4() == (slice.address_type == "IPv4"));
+                if !fits {
+                    let message = format!("`{text}` is not an {} address, as addressType says", slice.address_type);
+                    self.error(format!("endpoints[{index}].addresses[{number}]"), message);
+                }
+            }
+        }
+    }
+
+    fn pod(&mut self, pod: &Pod) {
+        let status = pod.status.as_ref();
+        let single = status.and_then(|status| status.pod_ip.as_deref()).map(|ip| ("status.podIP".to_string(), ip));
+        let several = status.and_then(|status| status.pod_ips.as_deref()).unwrap_or_default().iter().enumerate();
+        let several = several.map(|(index, pod_ip)| (format!("status.podIPs[{index}].ip"), pod_ip.ip.as_str()));
+        for (field, text) in single.into_iter().chain(several) {
+            if !text.is_empty() && text.parse::<IpAddr>().is_err() {
+                self.error(field, format!("`{text}` is not an IP address"));
+            }
+        }
+        let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
+        for (container, ports) in containers.iter().map(|container| container.ports.iter().flatten()).enumerate() {
+            for (index, port) in ports.enumerate() {
+                let field = format!("spec.containers[{container}].ports[{index}]");
+                self.check(format!("{field}.containerPort"), parse_port(port.container_port.into()));
+                self.protocol(format!("{field}.protocol"), port.protocol.as_ref());
+            }
+        }
+    }
+
+    fn upstream(&mut self, upstream: &Upstream) {
+        let spec = &upstream.spec;
+        self.choose("spec.type", spec.type_.as_ref(), "a type of Upstream", &["Kubernetes"]);
+        if let Some(name) = &spec.algorithm {
+            self.check("spec.algorithm", parse_algorithm(name));
+        }
+        let types = ["HTTP", "HTTPS", "H2C", "GRPC", "TCP", "UDP"];
+        self.choose("spec.backendType", spec.backend_type.as_ref(), "a backend type", &types);
+        match spec.services.len() {
+            0 => self.error("spec.services", "an Upstream needs at least one service: use 1 to 20"),
+            1..=MAX_UPSTREAM_SERVICES => {}
+            // One error is clearer than one more for each of the services.
+            count => return self.error("spec.services", format!("{count} services are too many: use 1 to 20")),
+        }
+        for (index, service) in spec.services.iter().enumerate() {
+            let field = |name: &str| format!("spec.services[{index}].{name}");
+            if service.name.is_empty() {
+                self.error(field("name"), "empty: name a Service");
+            }
+            self.check(field("port"), parse_port(service.port));
+            if let Some(weight) = service.weight
+                && u16::try_from(weight).is_err()
+            {
+                self.error(field("weight"), format!("{weight} is not a weight: use 0 to 65535"));
+            }
+            if let Some(selector) = &service.pod_selector {
+                self.selector(&field("podSelector"), selector);
+            }
+        }
+    }
+
+    fn selector(&mut self, field: &str, selector: &LabelSelector) {
+        for (index, expression) in selector.match_expressions.iter().flatten().enumerate() {
+            let field = |name: &str| format!("{field}.matchExpressions[{index}].{name}");
+            let operators = ["DoesNotExist", "Exists", "In", "NotIn"];
+            self.choose(field("operator"), Some(&expression.operator), "an operator", &operators);
+            let has_values = expression.values.as_ref().is_some_and(|values| !values.is_empty());
+            match expression.operator.as_str() {
+                "In" | "NotIn" if !has_values => self.error(field("values"), "missing: In and NotIn need values"),
+                "Exists" | "DoesNotExist" if has_values => {
+                    self.error(field("values"), "Exists and DoesNotExist take no values: remove them");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn gateway(&mut self, gateway: &Gateway) {
+        if gateway.spec.listeners.is_empty() {
+            self.error("spec.listeners", "a Gateway needs at least one listener");
+        }
+        let mut names = BTreeSet::new();
+        for (index, listener) in gateway.spec.listeners.iter().enumerate() {
+            self.check(format!("spec.listeners[{index}].port"), parse_port(listener.port.into()));
+            if !names.insert(&listener.name) {
+                let message = format!("`{}` is the name of an earlier listener too: use another", listener.name);
+                self.error(format!("spec.listeners[{index}].name"), message);
+            }
+        }
+        for (index, address) in gateway.spec.addresses.iter().flatten().enumerate() {
+            if let (None | Some("IPAddress"), Some(value)) = (address.r#type.as_deref(), address.value.as_deref()) {
+                self.check(format!("spec.addresses[{index}].value"), parse_vip(value));
+            }
+        }
+    }
+
+    fn route(&mut self, route: &Route) {
+        for (index, parent) in route.spec.parent_refs.iter().flatten().enumerate() {
+            if let Some(port) = parent.port {
+                self.check(format!("spec.parentRefs[{index}].port"), parse_port(port.into()));
+            }
+        }
+        if route.spec.rules.is_empty() {
+            self.error("spec.rules", "a route needs a rule with backendRefs");
+        }
+        for (rule, rules) in route.spec.rules.iter().enumerate() {
+            for (index, reference) in rules.backend_refs.iter().enumerate() {
+                let field = |name: &str| format!("spec.rules[{rule}].backendRefs[{index}].{name}");
+                if let Some(port) = reference.port {
+                    self.check(field("port"), parse_port(port.into()));
+                }
+                if let Some(weight) = reference.weight
+                    && !(0..=MAX_REFERENCE_WEIGHT).contains(&weight)
+                {
+                    self.error(field("weight"), format!("{weight} is not a weight: use 0 to {MAX_REFERENCE_WEIGHT}"));
+                }
+            }
+        }
+    }
+
+    fn protocol(&mut self, field: String, protocol: Option<&String>) {
+        self.choose(field, protocol, "a protocol", &["SCTP", "TCP", "UDP"]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_no_client_can_reach_are_no_vips() {
+        for text in ["0.0.0.0", "::", "127.0.0.1", "::1", "::ffff:127.0.0.1", "224.0.0.1", "ff02::1"] {
+            assert!(parse_vip(text).is_err(), "{text}");
+        }
+        for text in ["255.255.255.255", "169.254.1.1", "fe80::1", "10.0.0", "shop.example", ""] {
+            assert!(parse_vip(text).is_err(), "{text}");
+        }
+        for text in ["10.96.100.1", "fd00:96:100::1", "192.0.2.1"] {
+            assert_eq!(parse_vip(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn algorithms_have_the_names_of_the_datapath() {
+        assert_eq!(parse_algorithm("Random"), Ok(Algorithm::Random));
+        assert_eq!(parse_algorithm("WeightedRoundRobin"), Ok(Algorithm::WeightedRoundRobin));
+        assert_eq!(
+            parse_algorithm("WeightedRoundRobbin").unwrap_err(),
+            "`WeightedRoundRobbin` is not an algorithm: did you mean `WeightedRoundRobin`?"
+        );
+    }
+}

@@ -1,0 +1,239 @@
+//! What the agent last did, in a runtime directory, so that `status` and `dump` can name what maps only number.
+//!
+//! The maps remain the truth: everything here is for people, survives the agent, and may be missing. Files are
+//! replaced whole, so a reader never meets half of one. The directory belongs to one bpffs directory, so several
+//! agents of one machine do not meet.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::host::ChangedSysctl;
+use crate::model::{Model, fingerprint};
+
+/// Overrides where runtime directories lie.
+pub const RUN_DIR_VARIABLE: &str = "BEELINE_RUN_DIR";
+
+const DEFAULT_RUN_DIR: &str = "/run/beeline";
+
+/// The agent and its last reconcile.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct State {
+    /// The agent's version.
+    pub version: String,
+    /// The agent's process.
+    pub pid: u32,
+    /// When it started: milliseconds since 1970.
+    pub started_unix_ms: u64,
+    /// The folder it reads.
+    pub manifests: PathBuf,
+    /// The uplinks it is attached to.
+    pub uplinks: Vec<String>,
+    /// The VIPs it has put on the host.
+    pub vips: Vec<String>,
+    /// Memory of all maps, in bytes.
+    pub map_memory_bytes: u64,
+    /// What is wrong, one line each.
+    pub problems: Vec<String>,
+    /// What is not exactly as the objects ask, one line each.
+    pub notes: Vec<String>,
+    /// The last reconcile.
+    pub last_reconcile: Option<LastReconcile>,
+    /// Map writes since the agent started.
+    pub writes_since_start: u64,
+    /// Settings that were changed on the host.
+    pub sysctls: Vec<ChangedSysctl>,
+}
+
+/// The last reconcile.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastReconcile {
+    /// When: milliseconds since 1970.
+    pub unix_ms: u64,
+    /// Map writes it took.
+    pub writes: u64,
+    /// From the change to the maps, in milliseconds.
+    pub took_ms: u64,
+    /// Frontends that were wanted.
+    pub frontends: usize,
+    /// Backends that were wanted.
+    pub backends: usize,
+}
+
+/// Names for what lies in the maps.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Names {
+    /// `TCP 10.96.0.1:80` → the object that asked for the frontend.
+    pub frontends: BTreeMap<String, String>,
+    /// A reference's fingerprint → the reference.
+    pub references: BTreeMap<String, String>,
+    /// `TCP 10.0.0.1:8080` and the Pod's fingerprint → the Pod.
+    pub backends: BTreeMap<String, String>,
+}
+
+impl Names {
+    /// The names of all that a model asks for.
+    pub fn of(model: &Model) -> Self {
+        let mut names = Self::default();
+        for (key, service) in &model.services {
+            names.frontends.insert(key.to_string(), service.owner.clone());
+            for group in &service.groups {
+                names.references.insert(fingerprint_text(fingerprint(&group.reference)), group.reference.clone());
+                for (backend, member) in &group.members {
+                    let socket = SocketAddr::new(backend.address.to_ip(), backend.port.get());
+                    let pod = fingerprint_text(backend.pod.raw());
+                    names
+                        .backends
+                        .insert(backend_key(&backend.protocol.to_string(), socket, &pod), member.name.clone());
+                }
+            }
+        }
+        names
+    }
+
+    /// The name of a backend.
+    pub fn backend(&self, protocol: &str, socket: SocketAddr, pod: &str) -> Option<String> {
+        self.backends.get(&backend_key(protocol, socket, pod)).cloned()
+    }
+}
+
+/// A fingerprint as text, the way dumps show it.
+fn fingerprint_text(fingerprint: u64) -> String {
+    format!("{fingerprint:016x}")
+}
+
+fn backend_key(protocol: &str, socket: SocketAddr, pod: &str) -> String {
+    format!("{protocol} {socket} {pod}")
+}
+
+/// The directory where one agent's files lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunDirectory(PathBuf);
+
+impl RunDirectory {
+    /// The runtime directory that belongs to a bpffs directory, which must exist.
+    pub fn of(bpffs: &Path) -> io::Result<Self> {
+        let metadata = fs::metadata(bpffs)?;
+        let base = std::env::var_os(RUN_DIR_VARIABLE).map_or_else(|| PathBuf::from(DEFAULT_RUN_DIR), PathBuf::from);
+        Ok(Self(base.join(format!("{}-{}", metadata.dev(), metadata.ino()))))
+    }
+
+    /// Writes the state.
+    pub fn write_state(&self, state: &State) -> io::Result<()> {
+        self.write("state.json", state)
+    }
+
+    /// Writes the names.
+    pub fn write_names(&self, names: &Names) -> io::Result<()> {
+        self.write("names.json", names)
+    }
+
+    /// The last state that was written, if there is one that this version can read.
+    pub fn state(&self) -> Option<State> {
+        self.read("state.json")
+    }
+
+    /// The last names that were written, or none.
+    pub fn names(&self) -> Names {
+        self.read("names.json").unwrap_or_default()
+    }
+
+    /// Removes the directory. That it is gone already is no error.
+    pub fn remove(&self) -> io::Result<()> {
+        match fs::remove_dir_all(&self.0) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&self, name: &str, value: &impl Serialize) -> io::Result<()> {
+        fs::create_dir_all(&self.0)?;
+        let unfinished = self.0.join(format!(".{name}.new"));
+        fs::write(&unfinished, serde_json::to_vec(value)?)?;
+        fs::rename(unfinished, self.0.join(name))
+    }
+
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        serde_json::from_slice(&fs::read(self.0.join(name)).ok()?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Backend, Group, Member, PodId, Service};
+    use gateway_common::{Address, Algorithm, FrontendKey, Port, Protocol};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn what_was_written_is_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let directory = RunDirectory(folder.path().join("1-2"));
+        let state = State { pid: 7, problems: vec!["a.yaml: is empty".to_owned()], ..State::default() };
+
+        directory.write_state(&state).expect("written");
+
+        assert_eq!(directory.state(), Some(state));
+        assert_eq!(directory.names(), Names::default());
+    }
+
+    #[test]
+    fn a_state_of_an_older_version_is_read_as_far_as_it_goes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let directory = RunDirectory(folder.path().to_owned());
+        fs::write(folder.path().join("state.json"), r#"{"pid": 9, "gone": true}"#).expect("written");
+
+        assert_eq!(directory.state().map(|state| state.pid), Some(9));
+    }
+
+    #[test]
+    fn a_backend_is_named_by_its_pod_and_not_by_an_address_it_inherited() {
+        let pod = PodId::from_uid("new");
+        let backend =
+            Backend { address: Address::from_v4([10, 0, 0, 1]), port: Port::new(80), protocol: Protocol::TCP, pod };
+        let member = Member { name: "shop/new".to_owned(), weight: 1 };
+        let group = Group {
+            reference: "Service shop/web:80".to_owned(),
+            weight: 1,
+            members: BTreeMap::from([(backend, member)]),
+        };
+        let key = FrontendKey::new(Address::from_v4([192, 0, 2, 1]), Port::new(80), Protocol::TCP);
+        let service =
+            Service { owner: "Service shop/web".to_owned(), algorithm: Algorithm::default(), groups: vec![group] };
+        let socket = "10.0.0.1:80".parse().expect("a socket");
+
+        let names =
+            Names::of(&Model { services: BTreeMap::from([(key, service)]), living_pods: BTreeSet::from([pod]) });
+
+        assert_eq!(names.frontends["TCP 192.0.2.1:80"], "Service shop/web");
+        assert_eq!(names.backend("TCP", socket, &fingerprint_text(pod.raw())), Some("shop/new".to_owned()));
+        assert_eq!(names.backend("TCP", socket, &fingerprint_text(PodId::from_uid("old").raw())), None);
+    }
+
+    #[test]
+    fn two_bpffs_directories_have_two_runtime_directories() {
+        let one = tempfile::tempdir().expect("a folder");
+        let other = tempfile::tempdir().expect("a folder");
+
+        assert_ne!(RunDirectory::of(one.path()).expect("one"), RunDirectory::of(other.path()).expect("other"));
+    }
+
+    #[test]
+    fn removing_twice_is_no_error() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let directory = RunDirectory(folder.path().join("3-4"));
+        directory.write_names(&Names::default()).expect("written");
+
+        directory.remove().expect("removed");
+        directory.remove().expect("removed again");
+    }
+}

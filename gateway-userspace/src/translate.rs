@@ -1,0 +1,210 @@
+//! Objects become the model: which frontends there are, who owns each, and what stands behind it.
+//!
+//! Pure and deterministic: equal objects give equal models and equal problems. What cannot be served is named in
+//! a problem; it never takes anything else with it. Whether a VIP is an address of this very node is not known
+//! here: [`VipOrigin`] lets the one who knows name the object and the field.
+
+mod endpoints;
+mod gateways;
+mod references;
+mod selector;
+mod services;
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use gateway_common::{Address, FrontendKey};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::model::Model;
+use crate::source::{FolderSource, ObjectId, Objects, Origin, Problem, Route, Sourced};
+use endpoints::Cluster;
+use services::ServiceFrontend;
+
+pub use endpoints::{DEFAULT_WEIGHT, WEIGHT_ANNOTATIONS};
+pub use gateways::{CONTROLLER_NAME, GATEWAY_CLASS};
+pub use services::{DIRECT_ACCESS_ANNOTATION, LOAD_BALANCER_CLASS};
+
+/// What may be chosen about the translation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Whether a Service without a class but with [`DIRECT_ACCESS_ANNOTATION`] is ours too.
+    pub adopt_tencent_annotations: bool,
+}
+
+impl Default for Options {
+    /// What a folder of manifests starts with.
+    fn default() -> Self {
+        Self { adopt_tencent_annotations: true }
+    }
+}
+
+/// What the objects mean.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Translation {
+    /// The desired state.
+    pub model: Model,
+    /// What is not served as asked for, in the order of files and documents.
+    pub problems: Vec<Problem>,
+    /// Who asked for each VIP; the oldest, if several did.
+    pub vips: BTreeMap<Address, VipOrigin>,
+}
+
+/// The object and the field that ask for a VIP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VipOrigin {
+    /// Where the object stands.
+    pub origin: Origin,
+    /// The object.
+    pub object: ObjectId,
+    /// `spec.addresses[0].value`.
+    pub field: String,
+}
+
+impl VipOrigin {
+    /// An error about the VIP.
+    pub fn problem(&self, message: impl Into<String>) -> Problem {
+        self.origin.error(&self.object, &*self.field, message)
+    }
+}
+
+/// Translates all objects.
+pub fn translate(objects: &Objects, options: &Options) -> Translation {
+    let cluster = Cluster::new(objects);
+    let mut report = Report::default();
+    cluster.report_weights(&mut report);
+
+    let mut claims = services::claims(objects, *options, &mut report);
+    claims.extend(gateways::claims(objects, &mut report));
+    claims.sort_by(Claim::by_age);
+
+    let mut translation = Translation::default();
+    let mut owners: BTreeMap<FrontendKey, &Claim> = BTreeMap::new();
+    let mut losers = Losers::default();
+    for claim in &claims {
+        translation.vips.entry(claim.key.address).or_insert_with(|| claim.vip_origin());
+        if let Some(winner) = owners.get(&claim.key) {
+            losers.add(claim, winner);
+            continue;
+        }
+        owners.insert(claim.key, claim);
+        let service = match claim.behind {
+            Behind::Service(frontend) => Some(services::service(&cluster, claim.key, frontend)),
+            Behind::Route(route) => Some(references::service(&cluster, claim.key, route, &mut report)),
+            Behind::Nothing => None,
+        };
+        translation.model.services.extend(service.map(|service| (claim.key, service)));
+    }
+    losers.report(&mut report);
+    translation.model.living_pods = cluster.living_pods();
+    // A VIP whose listeners have no route yet exposes nothing, so nobody has to hold it.
+    let in_use: BTreeSet<Address> = translation.model.services.keys().map(|key| key.address).collect();
+    translation.vips.retain(|address, _| in_use.contains(address));
+    translation.problems = report.problems.into_iter().collect();
+    translation
+}
+
+/// Everything that is wrong with a folder of manifests, for people who want to know before they serve it.
+pub fn check_folder(folder: &Path, options: &Options) -> Vec<Problem> {
+    let mut source = match FolderSource::open(folder) {
+        Ok(source) => source,
+        Err(error) => return vec![Problem::of_file("", error.to_string())],
+    };
+    let snapshot = source.read();
+    let mut problems = snapshot.problems;
+    problems.extend(translate(&snapshot.objects, options).problems);
+    problems.sort();
+    problems
+}
+
+/// Problems, each once, however often it is met.
+#[derive(Debug, Default)]
+struct Report {
+    problems: BTreeSet<Problem>,
+}
+
+impl Report {
+    fn add(&mut self, problem: Problem) {
+        self.problems.insert(problem);
+    }
+}
+
+/// One object's wish to have one frontend.
+#[derive(Debug)]
+struct Claim<'a> {
+    key: FrontendKey,
+    created: Option<&'a Time>,
+    object: ObjectId,
+    origin: &'a Origin,
+    /// The field that asks for the port.
+    field: String,
+    /// The field that asks for the address.
+    vip_field: String,
+    behind: Behind<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Behind<'a> {
+    /// A Service that is its own frontend.
+    Service(ServiceFrontend<'a>),
+    /// The route that a listener serves.
+    Route(RouteRef<'a>),
+    /// A listener without a route: it holds its place and serves nothing.
+    Nothing,
+}
+
+/// A route with its identity.
+#[derive(Clone, Copy, Debug)]
+struct RouteRef<'a> {
+    id: &'a ObjectId,
+    found: &'a Sourced<Route>,
+}
+
+impl Claim<'_> {
+    /// Oldest first; then by name, as Gateway API settles conflicts. No age at all counts as youngest.
+    fn by_age(&self, other: &Self) -> Ordering {
+        by_age(self.created, &self.object, other.created, &other.object)
+    }
+
+    fn vip_origin(&self) -> VipOrigin {
+        VipOrigin { origin: self.origin.clone(), object: self.object.clone(), field: self.vip_field.clone() }
+    }
+}
+
+fn by_age(created: Option<&Time>, object: &ObjectId, other_created: Option<&Time>, other: &ObjectId) -> Ordering {
+    let key = |created: Option<&Time>| (created.is_none(), created.cloned());
+    key(created)
+        .cmp(&key(other_created))
+        .then_with(|| object.name.cmp(&other.name))
+        .then_with(|| object.kind.cmp(&other.kind))
+}
+
+/// Claims that came too late, gathered so that two families of one port make one problem.
+#[derive(Default)]
+struct Losers<'a> {
+    frontends: BTreeMap<(&'a ObjectId, &'a str), (&'a Claim<'a>, &'a Claim<'a>, Vec<FrontendKey>)>,
+}
+
+impl<'a> Losers<'a> {
+    fn add(&mut self, loser: &'a Claim<'a>, winner: &'a Claim<'a>) {
+        let entry = self.frontends.entry((&loser.object, &loser.field));
+        entry.or_insert_with(|| (loser, winner, Vec::new())).2.push(loser.key);
+    }
+
+    fn report(self, report: &mut Report) {
+        for (loser, winner, keys) in self.frontends.into_values() {
+            let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+            let message = format!(
+                "{} already has {} ({}) and is older or first by name: use another address or port",
+                winner.object,
+                keys.join(" and "),
+                winner.field,
+            );
+            report.add(loser.origin.error(&loser.object, &*loser.field, message));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

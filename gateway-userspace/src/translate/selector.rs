@@ -1,0 +1,56 @@
+//! Does a set of labels match a selector? The rules of Kubernetes, "Labels and Selectors".
+
+use std::collections::BTreeMap;
+
+/// Labels by name.
+pub(super) type Labels = BTreeMap<String, String>;
+
+/// One requirement beyond equality.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Requirement<'a> {
+    pub key: &'a str,
+    /// `In`, `NotIn`, `Exists` or `DoesNotExist`; anything else matches nothing.
+    pub operator: &'a str,
+    pub values: &'a [String],
+}
+
+/// Whether every wanted label is there with its value.
+pub(super) fn has_all(wanted: &Labels, labels: &Labels) -> bool {
+    wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+impl Requirement<'_> {
+    /// Whether labels meet the requirement. A missing label is in no set of values, so it meets `NotIn`.
+    pub fn is_met(&self, labels: &Labels) -> bool {
+        let value = labels.get(self.key);
+        match self.operator {
+            "In" => value.is_some_and(|value| self.values.contains(value)),
+            "NotIn" => value.is_none_or(|value| !self.values.contains(value)),
+            "Exists" => value.is_some(),
+            "DoesNotExist" => value.is_none(),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requirements_follow_the_rules_of_kubernetes() {
+        let labels = Labels::from([("version".to_string(), "v1".to_string())]);
+        let values = ["v1".to_string(), "v2".to_string()];
+        let met = |key, operator| Requirement { key, operator, values: &values }.is_met(&labels);
+
+        assert!(met("version", "In") && !met("track", "In"));
+        assert!(!met("version", "NotIn") && met("track", "NotIn"));
+        assert!(met("version", "Exists") && !met("track", "Exists"));
+        assert!(!met("version", "DoesNotExist") && met("track", "DoesNotExist"));
+    }
+
+    #[test]
+    fn an_empty_selector_matches_everything() {
+        assert!(has_all(&Labels::new(), &Labels::new()));
+    }
+}

@@ -1,0 +1,125 @@
+//! Services that are their own frontends.
+
+use super::*;
+
+#[test]
+fn a_service_of_our_class_is_a_frontend_with_one_group() {
+    let manifests =
+        service("web", "10.96.0.1") + &slice("web", &["{addresses: [10.1.0.1]}", "{addresses: [10.1.0.2]}"]);
+
+    let translation = translated(&manifests);
+
+    assert_eq!(
+        text(&translation),
+        "TCP 10.96.0.1:80 Service shop/web WeightedRoundRobin\n  \
+           1 Service shop/web:80\n    \
+             10 10.1.0.1:8080 10.1.0.1\n    \
+             10 10.1.0.2:8080 10.1.0.2\n"
+    );
+    assert_eq!(problems(&translation), [""; 0]);
+    let vip = &translation.vips[&"10.96.0.1".parse::<std::net::IpAddr>().unwrap().into()];
+    assert_eq!(
+        vip.problem("is the node's own").to_string(),
+        "shop.yaml: document 1: Service shop/web: metadata.annotations[beeline.dev/addresses]: is the node's own"
+    );
+}
+
+#[test]
+fn the_class_and_the_annotation_decide_whose_a_service_is() {
+    let with = |annotation: &str, class: &str, type_: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: a, annotations: {{beeline.dev/addresses: 10.96.0.1{annotation}}}}}\n\
+             spec: {{type: {type_}, ports: [{{port: 80}}]{class}}}\n"
+        )
+    };
+    let direct = ", service.cloud.tencent.com/direct-access: \"true\"";
+    let cases = [
+        (with("", "", "LoadBalancer"), false, false),
+        (with("", ", loadBalancerClass: beeline.dev/direct", "LoadBalancer"), true, true),
+        (with("", ", loadBalancerClass: other/class", "LoadBalancer"), false, false),
+        (with(direct, "", "LoadBalancer"), true, false),
+        (with(direct, ", loadBalancerClass: other/class", "LoadBalancer"), false, false),
+        (with(direct, "", "ClusterIP"), false, false),
+    ];
+
+    for (manifest, adopting, not_adopting) in cases {
+        let objects = objects(&manifest);
+        for (adopt_tencent_annotations, expected) in [(true, adopting), (false, not_adopting)] {
+            let translation = translate(&objects, &Options { adopt_tencent_annotations });
+            assert_eq!(!translation.model.services.is_empty(), expected, "{manifest}");
+        }
+    }
+}
+
+#[test]
+fn addresses_come_from_the_annotation_else_the_spec_else_the_status() {
+    let manifest = |annotations: &str, spec: &str, status: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: a, annotations: {{{annotations}}}}}\nspec: {{type: \
+             LoadBalancer, loadBalancerClass: beeline.dev/direct, ports: [{{port: 80}}]{spec}}}\nstatus: {{{status}}}\n"
+        )
+    };
+    let annotations = "beeline.dev/addresses: \"10.96.0.1, fd00::1,10.96.0.1\"";
+    let spec = ", loadBalancerIP: 10.96.0.2";
+    let status = "loadBalancer: {ingress: [{ip: 10.96.0.3}, {hostname: a.example}]}";
+    let vips = |manifest: String| translated(&manifest).vips.keys().map(ToString::to_string).collect::<Vec<_>>();
+
+    assert_eq!(vips(manifest(annotations, spec, status)), ["10.96.0.1", "fd00::1"]);
+    assert_eq!(vips(manifest("", spec, status)), ["10.96.0.2"]);
+    assert_eq!(vips(manifest("", "", status)), ["10.96.0.3"]);
+    assert_eq!(
+        problems(&translated(&manifest("", "", ""))),
+        ["document 1: Service default/a: metadata.annotations[beeline.dev/addresses]: \
+          the Service asks for no address: name its VIPs, comma separated"]
+    );
+}
+
+#[test]
+fn each_family_of_vip_gets_the_backends_of_its_family() {
+    let v6 = slice("web", &["{addresses: [\"fd00::11\"]}"]).replace("IPv4", "IPv6").replace("web-v4", "web-v6");
+    let manifests = service("web", "10.96.0.1,fd00:96::1") + &slice("web", &["{addresses: [10.1.0.1]}"]) + &v6;
+
+    let translation = translated(&manifests);
+
+    assert_eq!(
+        text(&translation),
+        "TCP 10.96.0.1:80 Service shop/web WeightedRoundRobin\n  1 Service shop/web:80\n    10 10.1.0.1:8080 10.1.0.1\n\
+         TCP [fd00:96::1]:80 Service shop/web WeightedRoundRobin\n  1 Service shop/web:80\n    \
+             10 [fd00::11]:8080 fd00::11\n"
+    );
+}
+
+#[test]
+fn tcp_and_udp_of_one_number_are_two_frontends_and_sctp_is_named() {
+    let translation = translated(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: dns, annotations: {beeline.dev/addresses: 10.96.0.1, \
+         beeline.dev/algorithm: Random}}\nspec:\n  type: LoadBalancer\n  loadBalancerClass: beeline.dev/direct\n  \
+         ports:\n  - {name: tcp, port: 53}\n  - {name: udp, port: 53, protocol: UDP}\n  \
+         - {name: sctp, port: 53, protocol: SCTP}\n",
+    );
+
+    assert_eq!(
+        text(&translation),
+        "TCP 10.96.0.1:53 Service default/dns Random\n  1 Service default/dns:53\n\
+         UDP 10.96.0.1:53 Service default/dns Random\n  1 Service default/dns:53\n"
+    );
+    assert_eq!(
+        problems(&translation),
+        ["document 1: Service default/dns: spec.ports[2].protocol: only TCP and UDP are balanced: \
+          remove the port or change its protocol"]
+    );
+}
+
+#[test]
+fn wishes_that_are_not_honoured_yet_are_warnings() {
+    let manifest = service("web", "10.96.0.1").replace(
+        "  type: LoadBalancer\n",
+        "  type: LoadBalancer\n  sessionAffinity: ClientIP\n  loadBalancerSourceRanges: [10.0.0.0/8]\n",
+    );
+
+    let translation = translated(&manifest);
+
+    assert_eq!(translation.model.services.len(), 1);
+    assert_eq!(translation.problems.len(), 2);
+    assert!(translation.problems.iter().all(|problem| !problem.is_error()));
+}

@@ -1,0 +1,244 @@
+//! The agent under test: started, killed and asked like a user does, in a namespace and with directories of its own.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::mount::{MsFlags, mount};
+use nix::sys::signal::Signal;
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use serde_json::Value;
+
+use crate::binaries;
+use crate::netns::{Group, Lifetime, Namespace};
+use crate::process::{Background, Log};
+use crate::wait;
+
+/// Where the kernel's eBPF file system is.
+const BPFFS: &str = "/sys/fs/bpf";
+/// How long the agent may take to serve its folder.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// How long a change of a manifest may take to be seen.
+const CHANGE_LIMIT: Duration = Duration::from_secs(10);
+
+/// An agent in a namespace. Dropping it ends it and unloads its datapath, unless it is to be kept.
+pub struct Agent<'a> {
+    node: &'a Namespace,
+    binary: PathBuf,
+    manifests: PathBuf,
+    bpffs: PathBuf,
+    run_directory: PathBuf,
+    log: Log,
+    arguments: Vec<String>,
+    lifetime: Lifetime,
+    process: Option<Background>,
+}
+
+impl<'a> Agent<'a> {
+    /// An agent for a folder of manifests; it is not started yet. Its directories are those of the group.
+    pub fn new(group: &Group, node: &'a Namespace, manifests: &Path) -> Result<Self> {
+        mount_bpffs()?;
+        Ok(Self {
+            node,
+            binary: binaries::beeline()?,
+            manifests: manifests.to_owned(),
+            bpffs: Path::new(BPFFS).join(group.name()),
+            run_directory: group.folder().join("run"),
+            log: Log::at(group.folder().join("agent.log")),
+            arguments: Vec::new(),
+            lifetime: group.lifetime(),
+            process: None,
+        })
+    }
+
+    /// Adds arguments of `beeline run`.
+    #[must_use]
+    pub fn with_arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(ToString::to_string));
+        self
+    }
+
+    /// Tables that suffice for a test, so that many agents fit on a machine.
+    #[must_use]
+    pub fn with_small_tables(self) -> Self {
+        self.with_arguments(&["--max-flows", "32768", "--max-frontends", "256", "--max-backends", "1024"])
+    }
+
+    /// Starts it and waits until it serves its folder.
+    pub fn start(&mut self) -> Result<()> {
+        let mut process = Background::start("the agent", self.run_command()?, self.log.clone(), self.lifetime)?;
+        let id = u64::try_from(process.id().as_raw())?;
+        let is_ready = |_: &[String]| {
+            let status = self.status().ok()?;
+            let agent = &status["agent"];
+            let attached = agent["uplinks"].as_array().is_some_and(|uplinks| !uplinks.is_empty());
+            (agent["pid"].as_u64() == Some(id) && agent["lastReconcile"].is_object() && attached).then_some(())
+        };
+        process.wait_for_log("the agent serves its folder", START_LIMIT, is_ready)?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Kills it, without a chance to do anything.
+    pub fn kill(&mut self) -> Result<()> {
+        self.end(Signal::SIGKILL).map(|_| ())
+    }
+
+    /// Asks it to end; the datapath stays.
+    pub fn stop(&mut self) -> Result<ExitStatus> {
+        self.end(Signal::SIGTERM)
+    }
+
+    fn end(&mut self, signal: Signal) -> Result<ExitStatus> {
+        let Some(mut process) = self.process.take() else { bail!("the agent does not run") };
+        process.end(signal)
+    }
+
+    /// Takes the datapath off the node, by `beeline unload`.
+    pub fn unload(&self) -> Result<String> {
+        self.call(&["unload"])
+    }
+
+    /// What `beeline status --output json` says.
+    pub fn status(&self) -> Result<Value> {
+        let text = self.call(&["status", "--output", "json"])?;
+        serde_json::from_str(&text).with_context(|| format!("`beeline status` gave no JSON: {text}"))
+    }
+
+    /// What `beeline dump` says.
+    pub fn dump(&self) -> Result<String> {
+        self.call(&["dump"])
+    }
+
+    /// How often packets were refused or dropped for a reason.
+    pub fn drops(&self, reason: &str) -> Result<u64> {
+        self.count("drops", reason)
+    }
+
+    /// How often an event happened.
+    pub fn events(&self, event: &str) -> Result<u64> {
+        self.count("events", event)
+    }
+
+    fn count(&self, section: &str, name: &str) -> Result<u64> {
+        let status = self.status()?;
+        let packets = status[section][name].as_u64();
+        packets.with_context(|| format!("`beeline status` counts no `{name}` in `{section}`: {status}"))
+    }
+
+    /// Map writes since the agent started.
+    pub fn writes(&self) -> Result<u64> {
+        let status = self.status()?;
+        let writes = status["agent"]["writesSinceStart"].as_u64();
+        writes.with_context(|| format!("`beeline status` has no `agent.writesSinceStart`: {status}"))
+    }
+
+    /// The problems with the manifests, one line each.
+    pub fn problems(&self) -> Result<Vec<String>> {
+        let status = self.status()?;
+        let problems = status["agent"]["problems"].as_array();
+        let problems = problems.with_context(|| format!("`beeline status` has no `agent.problems`: {status}"))?;
+        Ok(problems.iter().filter_map(|problem| problem.as_str().map(str::to_owned)).collect())
+    }
+
+    /// Waits until `beeline dump` satisfies a condition.
+    pub fn wait_for_dump(&self, what: &str, condition: impl Fn(&str) -> bool) -> Result<String> {
+        let mut last = String::new();
+        let satisfied = || {
+            last = self.dump().unwrap_or_else(|error| format!("{error:#}"));
+            condition(&last).then(|| last.clone())
+        };
+        wait::until(what, CHANGE_LIMIT, satisfied).with_context(|| format!("dump:\n{last}\nlog:\n{}", self.log.tail()))
+    }
+
+    /// Waits until the problems satisfy a condition, and gives them.
+    pub fn wait_for_problems(&self, what: &str, condition: impl Fn(&[String]) -> bool) -> Result<Vec<String>> {
+        let mut last = Vec::new();
+        let satisfied = || {
+            last = self.problems().unwrap_or_else(|error| vec![format!("{error:#}")]);
+            condition(&last).then(|| last.clone())
+        };
+        wait::until(what, CHANGE_LIMIT, satisfied).with_context(|| format!("problems: {last:#?}"))
+    }
+
+    /// Waits until a frontend is programmed.
+    pub fn wait_for_frontend(&self, protocol: &str, frontend: SocketAddr) -> Result<String> {
+        let wanted = format!("{protocol} {frontend}");
+        self.wait_for_dump(&format!("{wanted} is programmed"), |dump| dump.contains(&wanted))
+    }
+
+    /// Runs a command of `beeline` in the namespace and gives its standard output.
+    pub fn call(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.output(arguments)?;
+        if !output.status.success() {
+            bail!(
+                "`beeline {}` ended with {}: {}",
+                arguments.join(" "),
+                output.status,
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Runs a command of `beeline` in the namespace to its end, whatever that is.
+    pub fn output(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = self.command()?;
+        command.args(arguments).output().context("cannot run `beeline`")
+    }
+
+    /// Runs a second agent on the same directory to its end.
+    pub fn second(&self) -> Result<Output> {
+        self.run_command()?.output().context("cannot run a second agent")
+    }
+
+    /// Where the maps and links are pinned.
+    pub fn bpffs(&self) -> &Path {
+        &self.bpffs
+    }
+
+    /// What it has logged, over all its starts.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    fn run_command(&self) -> Result<Command> {
+        let mut command = self.command()?;
+        command.args(["run", "--interface", "eth0", "--manifests"]).arg(&self.manifests).args(&self.arguments);
+        Ok(command)
+    }
+
+    fn command(&self) -> Result<Command> {
+        let mut command = self.node.command(&self.binary)?;
+        command.env("BEELINE_RUN_DIR", &self.run_directory).arg("--bpffs").arg(&self.bpffs);
+        Ok(command)
+    }
+}
+
+impl Drop for Agent<'_> {
+    fn drop(&mut self) {
+        if self.lifetime == Lifetime::Kept {
+            return;
+        }
+        drop(self.process.take());
+        // Whatever `unload` leaves goes with the directory: pins hold maps and links, and nothing else does.
+        let _unloaded = self.unload();
+        let _removed = fs::remove_dir_all(&self.bpffs);
+    }
+}
+
+/// Mounts the eBPF file system if nobody has yet.
+pub fn mount_bpffs() -> Result<()> {
+    let is_mounted = || statfs(BPFFS).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC);
+    if is_mounted() {
+        return Ok(());
+    }
+    let mounted = mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), None::<&str>);
+    if mounted.is_err() && !is_mounted() {
+        mounted.context("cannot mount the eBPF file system on /sys/fs/bpf: run as root")?;
+    }
+    Ok(())
+}

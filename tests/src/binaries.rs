@@ -1,0 +1,48 @@
+//! Where the programs are that tests start: beside the one that runs, or where the environment says.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// The agent: `BEELINE_BIN`, else `beeline` beside the running program.
+pub fn beeline() -> Result<PathBuf> {
+    from_environment("BEELINE_BIN").map_or_else(|| beside("beeline"), Ok)
+}
+
+/// The server that plays a Pod.
+pub fn test_pod() -> Result<PathBuf> {
+    beside("beeline-test-pod")
+}
+
+/// The empty TC program: `BEELINE_FLOOR`, else `target/ebpf/floor.o` of this workspace.
+pub fn floor_object() -> Result<PathBuf> {
+    let path = from_environment("BEELINE_FLOOR").unwrap_or_else(|| workspace().join("target/ebpf/floor.o"));
+    existing(path, "cargo xtask build-ebpf")
+}
+
+/// The folder that holds this workspace's `Cargo.toml`.
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn from_environment(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// `target/debug/NAME` for a program in `target/debug` as for a test in `target/debug/deps`.
+fn beside(name: &str) -> Result<PathBuf> {
+    let running = env::current_exe().context("cannot find the running program")?;
+    let Some(found) = running.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.exists())
+    else {
+        bail!("there is no `{name}` beside {}: run `cargo xtask build`", running.display());
+    };
+    Ok(found)
+}
+
+fn existing(path: PathBuf, remedy: &str) -> Result<PathBuf> {
+    if !path.exists() {
+        bail!("there is no {}: run `{remedy}`", path.display());
+    }
+    Ok(path)
+}

@@ -1,0 +1,19 @@
+//! What the tests, the demo and the benchmark share: network namespaces, Pods that answer, clients that count.
+//!
+//! Everything here works on namespaces, directories and processes of its own and takes them away again, also
+//! after a crash: what a dead process left is found by its id and removed. Needs root.
+
+pub mod agent;
+pub mod binaries;
+pub mod client;
+pub mod interrupt;
+pub mod lab;
+pub mod load;
+pub mod long_lived;
+pub mod manifests;
+pub mod netns;
+pub mod offload;
+pub mod pod;
+pub mod process;
+pub mod topology;
+pub mod wait;

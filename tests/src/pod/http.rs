@@ -1,0 +1,86 @@
+//! What a Pod's HTTP server answers: who it is and what it saw, a stream without end, or the request's own body.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Bytes, Frame, Incoming};
+use hyper::header::CONTENT_TYPE;
+use hyper::{Method, Request, Response};
+use serde::{Deserialize, Serialize};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+/// How often the stream sends a line.
+const STREAM_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Who answered, and what it saw.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Answer {
+    /// The Pod's name.
+    pub pod: String,
+    /// The client's address and port, as the Pod sees them.
+    pub client: SocketAddr,
+    /// The request's path.
+    pub path: String,
+    /// The request's headers.
+    pub headers: BTreeMap<String, String>,
+}
+
+/// Answers one request: `GET /stream` sends a line every 50 ms, `POST /echo` returns the body, all else says who
+/// answers.
+pub fn answer(
+    pod: &str,
+    client: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<Response<BoxBody<Bytes, hyper::Error>>, hyper::http::Error> {
+    let path = request.uri().path();
+    if *request.method() == Method::POST && path == "/echo" {
+        return Ok(Response::new(request.into_body().boxed()));
+    }
+    if path == "/stream" {
+        return Ok(Response::new(Ticker::start(pod).boxed()));
+    }
+    let headers = request
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect();
+    let answer = Answer { pod: pod.to_owned(), client, path: path.to_owned(), headers };
+    let text = serde_json::json!(answer).to_string() + "\n";
+    let body = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed();
+    Response::builder().header(CONTENT_TYPE, "application/json").body(body)
+}
+
+/// A body that never ends: `POD NUMBER`, one line an interval.
+struct Ticker {
+    pod: String,
+    interval: Interval,
+    number: u64,
+}
+
+impl Ticker {
+    fn start(pod: &str) -> Self {
+        let mut interval = interval(STREAM_INTERVAL);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        Self { pod: pod.to_owned(), interval, number: 0 }
+    }
+}
+
+impl Body for Ticker {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        std::task::ready!(self.interval.poll_tick(context));
+        let line = format!("{} {}\n", self.pod, self.number);
+        self.number += 1;
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from(line)))))
+    }
+}

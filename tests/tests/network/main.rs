@@ -1,0 +1,11 @@
+//! Real sockets through the real datapath: what clients, Pods and the node see of it.
+//!
+//! Every test builds namespaces of its own and runs an agent of its own, so they run side by side.
+
+mod guard;
+mod lifetime;
+mod manifests;
+mod neighbours;
+mod path;
+mod routes;
+mod weights;

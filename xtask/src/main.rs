@@ -1,0 +1,59 @@
+//! Beeline's developer commands: `cargo xtask <command>`.
+//!
+//! One file a command. They work from a fresh clone and from any folder of it, say what they run, and stop at the first
+//! thing that fails with a sentence about what to do.
+
+mod build;
+mod build_ebpf;
+mod check;
+mod inspect;
+mod process;
+mod setup;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Beeline's developer commands", max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Find or install what the build and the tests need
+    Setup(setup::Args),
+    /// Build the datapath for the kernel: target/ebpf/datapath.o and floor.o
+    BuildEbpf(build_ebpf::Args),
+    /// Build the datapath and the agent into one binary: target/debug/beeline or target/release/beeline
+    Build(build::Args),
+    /// Format, lints for host and kernel code, host tests, docs, tidiness: all that needs no root
+    Check(check::Args),
+    /// Run every test, or one kind of test
+    Test(test::Args),
+    /// Instructions, stack and verifier effort of each program, against the committed baseline
+    Inspect(inspect::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Setup(args) => setup::run(&args),
+        Command::BuildEbpf(args) => build_ebpf::run(&args),
+        Command::Build(args) => build::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! `cargo xtask test`: every kind of test, or one.
+//!
+//! It sets the machine up, builds what the tests run, runs each kind and closes with a table. A kind that fails does not
+//! keep the others from running; the command fails if one did. The kinds in the kernel need root and namespaces of their
+//! own; they find the binary by `BEELINE_BIN` and the datapath's object by `BEELINE_DATAPATH`.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+
+use crate::{build, check, inspect, process, setup, workspace};
+
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  cargo xtask test                     everything, as CI runs it (root)\n  \
+                        cargo xtask test host                what needs no root: the same as `cargo xtask check`\n  \
+                        cargo xtask test network             one kind\n  \
+                        cargo xtask test network -- vlan     of one kind, the tests with `vlan` in their names")]
+pub struct Args {
+    /// The kind of test; all kinds if left out
+    name: Option<Kind>,
+    /// Arguments for the test programs of one kind
+    #[arg(last = true, requires = "name")]
+    arguments: Vec<String>,
+}
+
+/// The kinds, cheapest first.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Format, lints, tidiness, docs and all tests that need no root
+    Host,
+    /// Manifests in, dump out
+    Scenarios,
+    /// Packets through the real programs
+    Packets,
+    /// Namespaces and real sockets
+    Network,
+    /// The programs' size against the committed baseline
+    Inspect,
+}
+
+impl Kind {
+    /// The kind's name on the command line, which for tests in the kernel is the name of the test program.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Scenarios => "scenarios",
+            Self::Packets => "packets",
+            Self::Network => "network",
+            Self::Inspect => "inspect",
+        }
+    }
+
+    fn needs_root(self) -> bool {
+        self != Self::Host
+    }
+
+    /// Whether it runs the agent's binary.
+    fn needs_build(self) -> bool {
+        matches!(self, Self::Scenarios | Self::Packets | Self::Network)
+    }
+
+    fn run(self, arguments: &[String]) -> Result<String> {
+        match self {
+            Self::Host => Ok(format!("{} passed", check::all()?)),
+            Self::Scenarios | Self::Packets | Self::Network => {
+                Ok(format!("{} passed", kernel_tests(self.name(), arguments)?))
+            }
+            Self::Inspect => {
+                inspect::run(&inspect::Args::default())?;
+                Ok("within the baseline".to_owned())
+            }
+        }
+    }
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let kinds = args.name.map_or_else(|| Kind::value_variants().to_vec(), |kind| vec![kind]);
+    if kinds.iter().any(|kind| kind.needs_root()) {
+        let words = args.name.map_or_else(|| "test".to_owned(), |kind| format!("test {}", kind.name()));
+        process::require_root("running programs in the kernel", &words)?;
+    }
+    setup::ensure()?;
+    if kinds.iter().any(|kind| kind.needs_build()) {
+        check::step("build", || build::run(&build::Args::default()))?;
+    }
+    let results: Vec<_> = kinds.iter().map(|&kind| Outcome::of(kind, &args.arguments)).collect();
+    summarise(&results)
+}
+
+/// How one kind went.
+struct Outcome {
+    kind: Kind,
+    result: Result<String>,
+    time: Duration,
+}
+
+impl Outcome {
+    fn of(kind: Kind, arguments: &[String]) -> Self {
+        println!("\n=== {}", kind.name());
+        let start = Instant::now();
+        let result = kind.run(arguments);
+        if let Err(error) = &result {
+            eprintln!("error: {}: {error:#}", kind.name());
+        }
+        Self { kind, result, time: start.elapsed() }
+    }
+}
+
+fn summarise(results: &[Outcome]) -> Result<()> {
+    println!("\n=== summary");
+    for Outcome { kind, result, time } in results {
+        let (verdict, detail) = match result {
+            Ok(detail) => ("ok", detail.as_str()),
+            Err(_) => ("failed", "see above"),
+        };
+        println!("{:10} {verdict:7} {:>9}   {detail}", kind.name(), check::seconds(*time));
+    }
+    let failed: Vec<_> = results.iter().filter(|outcome| outcome.result.is_err()).map(|o| o.kind.name()).collect();
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+/// Runs one test program of the package `beeline-tests` against the binary and the object that were just built.
+fn kernel_tests(name: &str, arguments: &[String]) -> Result<usize> {
+    let (binary, object) = (workspace::beeline(false), workspace::datapath());
+    let mut words = vec!["--package", "beeline-tests", "--features", "kernel", "--test", name, "--"];
+    words.extend(arguments.iter().map(String::as_str));
+    check::test(&words, &[("BEELINE_BIN", &binary), ("BEELINE_DATAPATH", &object)])
+}
