@@ -50,8 +50,14 @@ pub enum Event {
 
 impl Event {
     /// Every event, in the order of its number.
-    pub const ALL: [Self; 6] =
-        [Self::LostStep, Self::FlowReplaced, Self::Reselected, Self::PortTranslated, Self::Collected, Self::IcmpTranslated];
+    pub const ALL: [Self; 6] = [
+        Self::LostStep,
+        Self::FlowReplaced,
+        Self::Reselected,
+        Self::PortTranslated,
+        Self::Collected,
+        Self::IcmpTranslated,
+    ];
 
     /// The name in metrics and in the CLI.
     pub const fn label(self) -> &'static str {

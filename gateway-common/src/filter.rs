@@ -28,7 +28,10 @@ impl FilterWord {
         // collisions gains nothing but a look-up in the exact table.
         let high = (a as u64) << 32 | b as u64;
         let low = (c as u64) << 32 | d as u64;
-        let hash = (high ^ low.rotate_left(17)).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(low).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let hash = (high ^ low.rotate_left(17))
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .wrapping_add(low)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let index = (hash >> 44) as u32;
         (index >> 6, 1 << (index & 63))
     }

@@ -4,7 +4,9 @@
 //! meet on one backend would give two flows the same replies. Such a flow selects again, then has its source
 //! port translated; an entry is never overwritten.
 
-use gateway_common::{Address, ConntrackEntry, Direction, DropReason, Event, Flow, FlowState, FrontendKey, Port, Protocol};
+use gateway_common::{
+    Address, ConntrackEntry, Direction, DropReason, Event, Flow, FlowState, FrontendKey, Port, Protocol,
+};
 
 use crate::conntrack;
 use crate::select::select;

@@ -138,10 +138,19 @@ impl<'a> Agent<'a> {
 
     /// The problems with the manifests, one line each.
     pub fn problems(&self) -> Result<Vec<String>> {
+        self.lines("problems")
+    }
+
+    /// What is not exactly as the manifests ask, one line each.
+    pub fn notes(&self) -> Result<Vec<String>> {
+        self.lines("notes")
+    }
+
+    fn lines(&self, field: &str) -> Result<Vec<String>> {
         let status = self.status()?;
-        let problems = status["agent"]["problems"].as_array();
-        let problems = problems.with_context(|| format!("`beeline status` has no `agent.problems`: {status}"))?;
-        Ok(problems.iter().filter_map(|problem| problem.as_str().map(str::to_owned)).collect())
+        let lines = status["agent"][field].as_array();
+        let lines = lines.with_context(|| format!("`beeline status` has no `agent.{field}`: {status}"))?;
+        Ok(lines.iter().filter_map(|line| line.as_str().map(str::to_owned)).collect())
     }
 
     /// Waits until `beeline dump` satisfies a condition.
@@ -198,6 +207,11 @@ impl<'a> Agent<'a> {
     /// Where the maps and links are pinned.
     pub fn bpffs(&self) -> &Path {
         &self.bpffs
+    }
+
+    /// Where it leaves its state: the value of `BEELINE_RUN_DIR`.
+    pub fn run_directory(&self) -> &Path {
+        &self.run_directory
     }
 
     /// What it has logged, over all its starts.

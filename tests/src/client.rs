@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ const DATAGRAM_LIMIT: Duration = Duration::from_millis(500);
 const DATAGRAM_TRIES: u32 = 4;
 /// How many connections are open at once when many are opened.
 const WORKERS: usize = 4;
+/// Where the source ports of flows begin.
+const FIRST_PORT: u16 = 10_000;
 
 /// Where connections or flows ended up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -140,10 +143,18 @@ pub fn datagram(target: SocketAddr, payload: &str) -> io::Result<DatagramAnswer>
     ask(&flow(target)?, payload)
 }
 
-/// A UDP socket that is connected to the target. To be called inside a namespace.
+/// A UDP socket that is connected to the target, with a source port that no earlier one of this process had: the
+/// kernel gives ports again at once, and then what looks like a new flow is an old one. To be called inside a namespace.
 pub fn flow(target: SocketAddr) -> io::Result<UdpSocket> {
+    static NEXT_PORT: AtomicU16 = AtomicU16::new(FIRST_PORT);
     let any: IpAddr = if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind((any, 0))?;
+    let socket = loop {
+        let port = NEXT_PORT.fetch_add(1, Ordering::Relaxed).max(FIRST_PORT);
+        match UdpSocket::bind((any, port)) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+            bound => break bound?,
+        }
+    };
     socket.connect(target)?;
     socket.set_read_timeout(Some(DATAGRAM_LIMIT))?;
     Ok(socket)

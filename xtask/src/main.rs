@@ -3,9 +3,11 @@
 //! One file a command. They work from a fresh clone and from any folder of it, say what they run, and stop at the first
 //! thing that fails with a sentence about what to do.
 
+mod bench;
 mod build;
 mod build_ebpf;
 mod check;
+mod demo;
 mod inspect;
 mod process;
 mod setup;
@@ -36,6 +38,10 @@ enum Command {
     Check(check::Args),
     /// Run every test, or one kind of test
     Test(test::Args),
+    /// Everything on this machine: namespaces, the real agent, real connections, the result as a table
+    Demo(demo::Args),
+    /// Measure the datapath and the way through it
+    Bench(bench::Args),
     /// Instructions, stack and verifier effort of each program, against the committed baseline
     Inspect(inspect::Args),
 }
@@ -47,6 +53,8 @@ fn main() -> ExitCode {
         Command::Build(args) => build::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     };
     match outcome {

@@ -7,7 +7,7 @@ use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray};
 use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::btf_map;
 use gateway_common::{
-    Address, Backend, ConntrackEntry, Connections, Counter, Cursor, DropReason, Event, FilterWord, Flow, Frontend,
+    Address, Backend, Connections, ConntrackEntry, Counter, Cursor, DropReason, Event, FilterWord, Flow, Frontend,
     FrontendKey, Group, Service, Settings, Slot, SlotRange, Traffic, Vip,
     maps::{
         DEFAULT_MAX_BACKENDS, DEFAULT_MAX_FLOWS, DEFAULT_MAX_FRONTENDS, GROUPS_PER_FRONTEND, MAX_CANDIDATES,

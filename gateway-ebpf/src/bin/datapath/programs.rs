@@ -1,9 +1,11 @@
 //! The programs, as the kernel and the agent know them: `gateway_common::maps::programs` has their names.
 
+#![expect(clippy::needless_pass_by_value, reason = "the program macros hand contexts over by value")]
+
+use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{__sk_buff, bpf_sk_lookup, sk_action};
 use aya_ebpf::macros::{classifier, sk_lookup};
 use aya_ebpf::programs::{SkLookupContext, TcContext};
-use aya_ebpf::EbpfContext;
 use gateway_common::{Address, DropReason};
 use gateway_ebpf::collect::collect as collect_flow;
 use gateway_ebpf::is_guarded;

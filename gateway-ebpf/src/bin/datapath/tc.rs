@@ -100,7 +100,7 @@ fn pull(skb: *mut __sk_buff) -> bool {
 #[inline(always)]
 fn dropped(reason: DropReason) -> i32 {
     count_drop(reason);
-    TC_ACT_SHOT as i32
+    TC_ACT_SHOT
 }
 
 #[inline(always)]
@@ -122,8 +122,7 @@ fn apply(skb: *mut __sk_buff, rewrite: &Rewrite) -> Option<()> {
     let (old_ports, new_ports) = (rewrite.old_ports(), rewrite.new_ports());
     if old_ports != new_ports {
         let flags = mangled | size_of::<u32>() as u64;
-        // SAFETY: the context the kernel handed to the program; pointers into the packet are read anew afterwards.
-        ok(unsafe { bpf_l4_csum_replace(skb, checksum as u32, u64::from(old_ports), u64::from(new_ports), flags) })?;
+        replace_checksum(skb, checksum, old_ports, new_ports, flags)?;
     }
     write_headers(skb, rewrite, addresses)
 }
@@ -152,13 +151,18 @@ fn write_headers(skb: *mut __sk_buff, rewrite: &Rewrite, addresses: Difference) 
 #[inline(always)]
 fn replace_pseudo_header(skb: *mut __sk_buff, at: usize, change: Difference, family: Family, flags: u64) -> Option<()> {
     let flags = flags | u64::from(BPF_F_PSEUDO_HDR);
-    let to = u64::from(change.get());
-    // SAFETY: the context the kernel handed to the program; pointers into the packet are read anew afterwards.
     match family {
-        Family::V4 => ok(unsafe { bpf_l4_csum_replace(skb, at as u32, 0, to, flags) }),
-        Family::V6 => ok(unsafe { bpf_l4_csum_replace(skb, at as u32, 0, to, flags | BPF_F_IPV6) })
-            .or_else(|| ok(unsafe { bpf_l4_csum_replace(skb, at as u32, 0, to, flags) })),
+        Family::V4 => replace_checksum(skb, at, 0, change.get(), flags),
+        Family::V6 => replace_checksum(skb, at, 0, change.get(), flags | BPF_F_IPV6)
+            .or_else(|| replace_checksum(skb, at, 0, change.get(), flags)),
     }
+}
+
+/// Changes a checksum at `at`: for a word, or with `from` 0 for a difference. Pointers into the packet are void after it.
+#[inline(always)]
+fn replace_checksum(skb: *mut __sk_buff, at: usize, from: u32, to: u32, flags: u64) -> Option<()> {
+    // SAFETY: the context the kernel handed to the program.
+    ok(unsafe { bpf_l4_csum_replace(skb, at as u32, u64::from(from), u64::from(to), flags) })
 }
 
 #[inline(always)]
@@ -214,8 +218,7 @@ fn apply_quoted(skb: *mut __sk_buff, rewrite: &QuotedRewrite) -> Option<()> {
     let (header, transport) = (rewrite.header_checksum(&before), rewrite.transport_checksum(&before));
     let payload = rewrite.payload(header, transport);
     let checksum = outer.transport_offset() + IcmpHeader::CHECKSUM;
-    // SAFETY: the context the kernel handed to the program; no pointer into the packet is held.
-    ok(unsafe { bpf_l4_csum_replace(skb, checksum as u32, 0, u64::from(payload.get()), 0) })?;
+    replace_checksum(skb, checksum, 0, payload.get(), 0)?;
     for change in [header, transport].into_iter().flatten() {
         store(skb, change.offset, &change.new)?;
     }

@@ -1,4 +1,4 @@
-//! A look into the kernel: the first lines of `bpftool map dump` for some of the pinned maps.
+//! A look into the kernel: the first entries of `bpftool map dump` for some of the pinned maps.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -7,24 +7,26 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-/// The maps to show, each with the number of lines that make a readable piece.
-const SHOWN: [(&str, usize); 3] = [("FRONTENDS", 13), ("BACKENDS", 20), ("CONNTRACK", 40)];
+/// The maps to show.
+const SHOWN: [&str; 3] = ["FRONTENDS", "BACKENDS", "CONNTRACK"];
+/// How `bpftool` ends an entry that another one follows.
+const ENTRY_END: &str = "    },{";
 
 /// The beginning of a map's dump.
 #[derive(Serialize)]
 pub struct Excerpt {
     /// What was run.
     pub command: String,
-    /// Its first lines.
+    /// The lines of its first entry.
     pub lines: Vec<String>,
 }
 
 /// The beginnings of the dumps of some maps that are pinned below a directory.
 pub fn excerpts(bpffs: &Path) -> Result<Vec<Excerpt>> {
-    SHOWN.iter().map(|(map, lines)| excerpt(&bpffs.join("v1").join(map), *lines)).collect()
+    SHOWN.iter().map(|map| excerpt(&bpffs.join("v1").join(map))).collect()
 }
 
-fn excerpt(map: &Path, count: usize) -> Result<Excerpt> {
+fn excerpt(map: &Path) -> Result<Excerpt> {
     let mut bpftool = Command::new("bpftool")
         .args(["map", "dump", "pinned"])
         .arg(map)
@@ -33,7 +35,9 @@ fn excerpt(map: &Path, count: usize) -> Result<Excerpt> {
         .spawn()
         .context("cannot run `bpftool`: run `cargo xtask setup`")?;
     let output = bpftool.stdout.take().context("`bpftool` has no standard output")?;
-    let lines = BufReader::new(output).lines().take(count).collect::<Result<_, _>>()?;
+    let lines = BufReader::new(output).lines();
+    let entry = lines.take_while(|line| !line.as_ref().is_ok_and(|line| line == ENTRY_END));
+    let lines = entry.collect::<Result<_, _>>()?;
     // A large array is not read to its end; whether it was at its end already does not matter.
     let _ended = bpftool.kill();
     bpftool.wait()?;

@@ -111,7 +111,7 @@ impl fmt::Display for Report {
         for Excerpt { command, lines } in &self.maps {
             writeln!(f, "\n$ {command}")?;
             lines.iter().try_for_each(|line| writeln!(f, "{line}"))?;
-            writeln!(f, "...")?;
+            writeln!(f, "    }},{{ ...")?;
         }
         write!(f, "\n{}", self.long_lived)?;
         self.look_around.iter().try_for_each(|line| writeln!(f, "{line}"))

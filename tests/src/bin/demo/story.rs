@@ -185,7 +185,12 @@ fn look_around(network: &Topology, agent: &Agent<'_>, frontends: &[Frontend]) ->
     let client = network.client.path();
     let node = network.node.path();
     let binary = binaries::beeline().map(|path| path.display().to_string()).unwrap_or_default();
-    let beeline = format!("nsenter --net={} {binary} --bpffs {}", node.display(), agent.bpffs().display());
+    let beeline = format!(
+        "BEELINE_RUN_DIR={} nsenter --net={} {binary} --bpffs {}",
+        agent.run_directory().display(),
+        node.display(),
+        agent.bpffs().display()
+    );
     let http = frontends.iter().find(|frontend| frontend.protocol == "TCP");
     let http = http.map(|frontend| frontend.address.to_string()).unwrap_or_default();
     vec![

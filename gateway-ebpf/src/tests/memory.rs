@@ -1,0 +1,254 @@
+//! Tables of ordinary memory.
+
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::collections::{BTreeMap, BTreeSet};
+
+use gateway_common::{
+    Address, Algorithm, Backend, ConntrackEntry, Event, Flow, FlowState, Frontend, FrontendKey, Group, Port, Protocol,
+    Service, Slot, SlotRange,
+};
+
+use crate::tables::{Tables, TrackError};
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Everything the pipeline asks for. Entries are boxed and removed ones kept, so that references stay good.
+pub struct Memory {
+    vips: RefCell<BTreeSet<Address>>,
+    doubtful: RefCell<BTreeSet<Address>>,
+    frontends: RefCell<BTreeMap<FrontendKey, u32>>,
+    groups: RefCell<Vec<SlotRange>>,
+    service: Cell<SlotRange>,
+    slots: RefCell<Vec<u32>>,
+    backends: UnsafeCell<Vec<Backend>>,
+    conntrack: RefCell<BTreeMap<Flow, Box<UnsafeCell<ConntrackEntry>>>>,
+    #[expect(clippy::vec_box, reason = "a reference to an entry must stay good when the vector grows")]
+    removed: RefCell<Vec<Box<UnsafeCell<ConntrackEntry>>>>,
+    scratch: UnsafeCell<ConntrackEntry>,
+    limit: Cell<usize>,
+    service_steps: Cell<u64>,
+    group_steps: RefCell<BTreeMap<u32, u64>>,
+    now_ns: Cell<u64>,
+    active: RefCell<BTreeMap<u32, u64>>,
+    events: RefCell<BTreeMap<u32, u64>>,
+}
+
+impl Memory {
+    /// One VIP with a TCP and a UDP frontend on `port`, whose service has these groups of backend weights.
+    pub fn new(vip: Address, port: u16, pods: &[Address], groups: &[(u32, &[u32])]) -> Self {
+        let backends = pods.iter().flat_map(|pod| {
+            [Protocol::TCP, Protocol::UDP].map(|protocol| Backend {
+                address: *pod,
+                pod: 1,
+                generation: 7,
+                port: Port::new(80),
+                protocol,
+                taken: 1,
+            })
+        });
+        let memory = Self {
+            vips: RefCell::default(),
+            doubtful: RefCell::default(),
+            frontends: RefCell::default(),
+            groups: RefCell::default(),
+            service: Cell::new(SlotRange::EMPTY),
+            slots: RefCell::default(),
+            // The pod's id serves both protocols here: the datapath does not look at a backend's protocol.
+            backends: UnsafeCell::new(backends.step_by(2).collect()),
+            conntrack: RefCell::default(),
+            removed: RefCell::default(),
+            // All zeros are a valid entry.
+            scratch: UnsafeCell::new(zerocopy::FromZeros::new_zeroed()),
+            limit: Cell::new(usize::MAX),
+            service_steps: Cell::new(0),
+            group_steps: RefCell::default(),
+            now_ns: Cell::new(SECOND_NS),
+            active: RefCell::default(),
+            events: RefCell::default(),
+        };
+        memory.another_vip(vip, port);
+        memory.schedule(groups);
+        memory
+    }
+
+    pub fn another_vip(&self, vip: Address, port: u16) {
+        self.vips.borrow_mut().insert(vip);
+        for protocol in [Protocol::TCP, Protocol::UDP] {
+            self.frontends.borrow_mut().insert(FrontendKey::new(vip, Port::new(port), protocol), 0);
+        }
+    }
+
+    /// Makes the filters say "perhaps" of an address that is not ours.
+    pub fn doubt(&self, address: Address) {
+        self.doubtful.borrow_mut().insert(address);
+    }
+
+    /// Replaces all schedules; members stand in blocks, which is as exact over a whole run as any other order.
+    fn schedule(&self, groups: &[(u32, &[u32])]) {
+        let mut backend = 0;
+        let run = |weights: &[u32], first: u32| {
+            let mut slots = self.slots.borrow_mut();
+            let offset = slots.len() as u32;
+            for (member, weight) in (first..).zip(weights) {
+                slots.extend(std::iter::repeat_n(member, *weight as usize));
+            }
+            SlotRange { offset, length: slots.len() as u32 - offset }
+        };
+        let mut ranges = Vec::new();
+        for (_, weights) in groups {
+            ranges.push(run(weights, backend));
+            backend += weights.len() as u32;
+        }
+        let shares: Vec<u32> = groups.iter().map(|(share, _)| *share).collect();
+        self.service.set(run(&shares, 0));
+        *self.groups.borrow_mut() = ranges;
+    }
+
+    pub fn schedule_weights(&self, weights: &[u32]) {
+        self.schedule(&[(1, weights)]);
+    }
+
+    /// New connections go to this backend alone.
+    pub fn schedule_only(&self, backend: u32) {
+        let weights: Vec<u32> = (0..8).map(|id| u32::from(id == backend)).collect();
+        self.schedule(&[(1, &weights)]);
+    }
+
+    /// The backend is gone.
+    pub fn retire(&self, backend: u32) {
+        // SAFETY: the tests are single-threaded and hold no reference to a backend here.
+        unsafe { (&mut *self.backends.get())[backend as usize].generation += 1 };
+    }
+
+    pub fn limit_entries(&self, limit: usize) {
+        self.limit.set(limit);
+    }
+
+    pub fn advance_seconds(&self, seconds: u64) {
+        self.now_ns.set(self.now_ns.get() + seconds * SECOND_NS);
+    }
+
+    pub fn entries(&self) -> usize {
+        self.conntrack.borrow().len()
+    }
+
+    pub fn active(&self, backend: u32) -> u64 {
+        self.active.borrow().get(&backend).copied().unwrap_or(0)
+    }
+
+    pub fn event(&self, event: Event) -> u64 {
+        self.events.borrow().get(&(event as u32)).copied().unwrap_or(0)
+    }
+
+    pub fn state(&self, flow: &Flow) -> Option<FlowState> {
+        self.conntrack(flow)?.state()
+    }
+
+    pub fn backends(&self) -> Vec<Address> {
+        // SAFETY: the tests are single-threaded and nobody changes a backend meanwhile.
+        unsafe { &*self.backends.get() }.iter().map(|backend| backend.address).collect()
+    }
+}
+
+impl Tables for Memory {
+    fn may_be_vip(&self, address: &Address) -> bool {
+        self.is_vip(address) || self.doubtful.borrow().contains(address)
+    }
+
+    fn may_be_backend(&self, address: &Address) -> bool {
+        self.backends().contains(address) || self.doubtful.borrow().contains(address)
+    }
+
+    fn is_vip(&self, address: &Address) -> bool {
+        self.vips.borrow().contains(address)
+    }
+
+    fn frontend(&self, key: &FrontendKey) -> Option<Frontend> {
+        self.frontends.borrow().get(key).map(|id| Frontend { id: *id })
+    }
+
+    fn service(&self, _frontend: u32) -> Option<Service> {
+        Some(Service { groups: self.service.get(), algorithm: Algorithm::WeightedRoundRobin as u8, _reserved: [0; 7] })
+    }
+
+    fn group(&self, group: u32) -> Option<Group> {
+        let backends = *self.groups.borrow().get(group as usize)?;
+        Some(Group { backends, reference: 1, frontend: 0, _reserved: 0 })
+    }
+
+    fn slot(&self, index: u32) -> Option<Slot> {
+        self.slots.borrow().get(index as usize).map(|member| Slot { member: *member })
+    }
+
+    fn backend(&self, backend: u32) -> Option<&Backend> {
+        // SAFETY: the tests are single-threaded and change backends only between packets.
+        unsafe { &*self.backends.get() }.get(backend as usize)
+    }
+
+    fn generation(&self, backend: u32) -> Option<u32> {
+        self.backend(backend).map(|backend| backend.generation)
+    }
+
+    fn step_service(&self, _frontend: u32) -> u64 {
+        self.service_steps.replace(self.service_steps.get() + 1)
+    }
+
+    fn step_group(&self, group: u32) -> u64 {
+        let mut steps = self.group_steps.borrow_mut();
+        let taken = steps.entry(group).or_default();
+        *taken += 1;
+        *taken - 1
+    }
+
+    fn random(&self) -> u32 {
+        0
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.now_ns.get()
+    }
+
+    fn conntrack(&self, flow: &Flow) -> Option<&mut ConntrackEntry> {
+        let conntrack = self.conntrack.borrow();
+        // SAFETY: the box outlives the borrow of the map, as removed ones are kept; tests are single-threaded.
+        conntrack.get(flow).map(|entry| unsafe { &mut *entry.get() })
+    }
+
+    fn scratch(&self) -> Option<&mut ConntrackEntry> {
+        // SAFETY: the tests are single-threaded, and a flow is established by one caller at a time.
+        Some(unsafe { &mut *self.scratch.get() })
+    }
+
+    fn track(&self, flow: &Flow, entry: &ConntrackEntry) -> Result<(), TrackError> {
+        let mut conntrack = self.conntrack.borrow_mut();
+        if conntrack.contains_key(flow) {
+            return Err(TrackError::Exists);
+        }
+        if conntrack.len() >= self.limit.get() {
+            return Err(TrackError::Full);
+        }
+        conntrack.insert(*flow, Box::new(UnsafeCell::new(*entry)));
+        Ok(())
+    }
+
+    fn untrack(&self, flow: &Flow) -> bool {
+        let removed = self.conntrack.borrow_mut().remove(flow);
+        let found = removed.is_some();
+        self.removed.borrow_mut().extend(removed);
+        found
+    }
+
+    fn count_packet(&self, _frontend: u32, _backend: u32) {}
+
+    fn count_begin(&self, _frontend: u32, backend: u32) {
+        *self.active.borrow_mut().entry(backend).or_default() += 1;
+    }
+
+    fn count_end(&self, _frontend: u32, backend: u32) {
+        *self.active.borrow_mut().entry(backend).or_default() -= 1;
+    }
+
+    fn count_event(&self, event: Event) {
+        *self.events.borrow_mut().entry(event as u32).or_default() += 1;
+    }
+}
