@@ -15,6 +15,12 @@ pub fn test_pod() -> Result<PathBuf> {
     beside("beeline-test-pod")
 }
 
+/// The datapath: `BEELINE_DATAPATH`, else `target/ebpf/datapath.o` of this workspace.
+pub fn datapath_object() -> Result<PathBuf> {
+    let path = from_environment("BEELINE_DATAPATH").unwrap_or_else(|| workspace().join("target/ebpf/datapath.o"));
+    existing(path, "cargo xtask build-ebpf")
+}
+
 /// The empty TC program: `BEELINE_FLOOR`, else `target/ebpf/floor.o` of this workspace.
 pub fn floor_object() -> Result<PathBuf> {
     let path = from_environment("BEELINE_FLOOR").unwrap_or_else(|| workspace().join("target/ebpf/floor.o"));

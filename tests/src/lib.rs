@@ -13,6 +13,7 @@ pub mod long_lived;
 pub mod manifests;
 pub mod netns;
 pub mod offload;
+pub mod packets;
 pub mod pod;
 pub mod process;
 pub mod topology;

@@ -82,7 +82,6 @@ pub(super) fn attach(ebpf: &mut Ebpf, directory: &Directory, uplinks: &[Uplink])
     let namespace = File::open(NETWORK_NAMESPACE).map_err(|source| guard_error("open", source))?;
     let inode = namespace.metadata().map_err(|source| guard_error("open", source))?.ino() as u32;
     let hooks = uplinks.iter().flat_map(|uplink| [Hook::Ingress(uplink), Hook::Egress(uplink)]);
-    // The guard comes first: a VIP exposes nothing, even before its uplinks are served.
     let hooks: BTreeMap<String, Hook> =
         std::iter::once(Hook::Guard).chain(hooks).map(|hook| (hook.link(), hook)).collect();
 

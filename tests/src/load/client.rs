@@ -65,9 +65,9 @@ pub fn connect_exchange_close(target: SocketAddr, duration: Duration) -> Result<
 
 /// Datagrams per second that reach the server, of one flow that is sent as fast as the path takes it.
 ///
-/// `counters` are the servers' own addresses, not the VIP: the server that got the flow tells how many came.
-pub fn datagrams(target: SocketAddr, counters: &[SocketAddr], duration: Duration) -> Result<f64> {
-    let before = received(counters)?;
+/// `received` says how many all servers together have received so far: see [`received`].
+pub fn datagrams(target: SocketAddr, received: &dyn Fn() -> Result<u64>, duration: Duration) -> Result<f64> {
+    let before = received()?;
     let flow = client::flow(target)?;
     let message = [0; MESSAGE_BYTES];
     let start = Instant::now();
@@ -78,9 +78,9 @@ pub fn datagrams(target: SocketAddr, counters: &[SocketAddr], duration: Duration
         }
     }
     let elapsed = start.elapsed();
-    let mut last = received(counters)?;
+    let mut last = received()?;
     let settled = || {
-        let now = received(counters).ok()?;
+        let now = received().ok()?;
         let settled = now == last;
         last = now;
         settled.then_some(now)
@@ -90,8 +90,9 @@ pub fn datagrams(target: SocketAddr, counters: &[SocketAddr], duration: Duration
     Ok(rate(after - before, elapsed))
 }
 
-fn received(counters: &[SocketAddr]) -> Result<u64> {
-    counters.iter().map(|counter| read_number(&mut begin(*counter, COUNT)?)).sum()
+/// Datagrams that a server has received so far. To be asked in the Pod's own namespace, beside the path.
+pub fn received(server: SocketAddr) -> Result<u64> {
+    read_number(&mut begin(server, COUNT)?)
 }
 
 fn begin(target: SocketAddr, purpose: u8) -> Result<TcpStream> {

@@ -31,48 +31,65 @@ pub fn program(node: &Namespace, frontend: SocketAddr, pods: &[IpAddr]) -> Resul
 
 fn ruleset(frontend: SocketAddr, pods: &[IpAddr]) -> String {
     let (vip, port) = (frontend.ip(), frontend.port());
-    let (family, address, kind) = if vip.is_ipv4() { ("ip", "ip", "ipv4_addr") } else { ("ip6", "ip6", "ipv6_addr") };
-    let mut chains = Vec::new();
+    let family = if vip.is_ipv4() { "ip" } else { "ip6" };
+    let kind = format!("type {}_addr", if vip.is_ipv4() { "ipv4" } else { "ipv6" });
+    let verdicts = format!("{kind} . inet_proto . inet_service : verdict");
+    let tuple = format!("{family} daddr . meta l4proto . th dport");
+    let services = format!("{vip} . tcp . {port} : goto service-tcp, {vip} . udp . {port} : goto service-udp");
+    let check = |map: &str| format!("{tuple} vmap @{map}");
+    let new = |target: &str| format!("ct state new jump {target}");
+    let hook = |kind: &str, name: &str, priority: &str| format!("type {kind} hook {name} priority {priority};");
+    let mut blocks = vec![
+        block("map no-endpoint-services", &[&verdicts]),
+        block("map firewall-ips", &[&verdicts]),
+        block("set cluster-ips", &[&kind, &format!("elements = {{ {vip} }}")]),
+        block("chain mark-for-masquerade", &["meta mark set meta mark or 0x4000"]),
+    ];
     for protocol in ["tcp", "udp"] {
-        let endpoints: Vec<_> =
-            (0..pods.len()).map(|index| format!("{index} : goto endpoint-{protocol}-{index}")).collect();
-        chains.push(format!(
-            "chain service-{protocol} {{ numgen random mod {} vmap {{ {} }} }}",
-            pods.len(),
-            endpoints.join(", ")
-        ));
-        for (index, pod) in pods.iter().enumerate() {
-            let backend = SocketAddr::new(*pod, port);
-            chains.push(format!(
-                "chain endpoint-{protocol}-{index} {{ {address} saddr {pod} jump mark-for-masquerade; \
-                 meta l4proto {protocol} dnat to {backend} }}"
-            ));
-        }
+        blocks.extend(service(family, protocol, port, pods));
     }
-    format!(
-        "table {family} kube-proxy {{
-           map service-ips {{ type {kind} . inet_proto . inet_service : verdict; elements = {{
-             {vip} . tcp . {port} : goto service-tcp, {vip} . udp . {port} : goto service-udp }} }}
-           map no-endpoint-services {{ type {kind} . inet_proto . inet_service : verdict; }}
-           map firewall-ips {{ type {kind} . inet_proto . inet_service : verdict; }}
-           set cluster-ips {{ type {kind}; elements = {{ {vip} }} }}
-           chain mark-for-masquerade {{ meta mark set meta mark or 0x4000 }}
-           {chains}
-           chain services {{ {address} daddr . meta l4proto . th dport vmap @service-ips }}
-           chain firewall-check {{ {address} daddr . meta l4proto . th dport vmap @firewall-ips }}
-           chain service-endpoints-check {{ {address} daddr . meta l4proto . th dport vmap @no-endpoint-services }}
-           chain cluster-ips-check {{ {address} daddr @cluster-ips reject }}
-           chain masquerading {{ meta mark & 0x4000 == 0 return; meta mark set meta mark xor 0x4000; masquerade }}
-           chain filter-prerouting {{ type filter hook prerouting priority dstnat - 10; ct state new jump firewall-check }}
-           chain filter-input {{ type filter hook input priority filter; ct state new jump service-endpoints-check }}
-           chain filter-forward {{ type filter hook forward priority filter;
-             ct state new jump service-endpoints-check; ct state new jump cluster-ips-check }}
-           chain filter-output {{ type filter hook output priority dstnat - 10;
-             ct state new jump service-endpoints-check; ct state new jump firewall-check }}
-           chain nat-prerouting {{ type nat hook prerouting priority dstnat; jump services }}
-           chain nat-output {{ type nat hook output priority dstnat; jump services }}
-           chain nat-postrouting {{ type nat hook postrouting priority srcnat; jump masquerading }}
-         }}",
-        chains = chains.join("\n"),
-    )
+    blocks.extend([
+        block("map service-ips", &[&verdicts, &format!("elements = {{ {services} }}")]),
+        block("chain services", &[&check("service-ips")]),
+        block("chain firewall-check", &[&check("firewall-ips")]),
+        block("chain service-endpoints-check", &[&check("no-endpoint-services")]),
+        block("chain cluster-ips-check", &[&format!("{family} daddr @cluster-ips reject")]),
+        block(
+            "chain masquerading",
+            &["meta mark & 0x4000 == 0 return", "meta mark set meta mark xor 0x4000", "masquerade"],
+        ),
+        block("chain filter-prerouting", &[&hook("filter", "prerouting", "dstnat - 10"), &new("firewall-check")]),
+        block("chain filter-input", &[&hook("filter", "input", "filter"), &new("service-endpoints-check")]),
+        block(
+            "chain filter-forward",
+            &[&hook("filter", "forward", "filter"), &new("service-endpoints-check"), &new("cluster-ips-check")],
+        ),
+        block(
+            "chain filter-output",
+            &[&hook("filter", "output", "-110"), &new("service-endpoints-check"), &new("firewall-check")],
+        ),
+        block("chain nat-prerouting", &[&hook("nat", "prerouting", "dstnat"), "jump services"]),
+        block("chain nat-output", &[&hook("nat", "output", "-100"), "jump services"]),
+        block("chain nat-postrouting", &[&hook("nat", "postrouting", "srcnat"), "jump masquerading"]),
+    ]);
+    block(&format!("table {family} kube-proxy"), &blocks.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// The chain that chooses an endpoint, and a chain for each of them, which come first.
+fn service(family: &str, protocol: &str, port: u16, pods: &[IpAddr]) -> Vec<String> {
+    let name = |index: usize| format!("endpoint-{protocol}-{index}");
+    let endpoint = |(index, pod): (usize, &IpAddr)| {
+        let mark = format!("{family} saddr {pod} jump mark-for-masquerade");
+        let translate = format!("meta l4proto {protocol} dnat to {}", SocketAddr::new(*pod, port));
+        block(&format!("chain {}", name(index)), &[&mark, &translate])
+    };
+    let mut blocks: Vec<_> = pods.iter().enumerate().map(endpoint).collect();
+    let choices: Vec<_> = (0..pods.len()).map(|index| format!("{index} : goto {}", name(index))).collect();
+    let choose = format!("numgen random mod {} vmap {{ {} }}", pods.len(), choices.join(", "));
+    blocks.push(block(&format!("chain service-{protocol}"), &[&choose]));
+    blocks
+}
+
+fn block(head: &str, lines: &[&str]) -> String {
+    format!("{head} {{\n{}\n}}", lines.join("\n"))
 }

@@ -18,8 +18,8 @@ use crate::{Family, kube_proxy};
 const LOAD_PORT: u16 = 9001;
 const PODS: [&str; 3] = ["v1", "v2", "v3"];
 
-/// Keeps a path busy for a time and gives a rate. The addresses are the target and the Pods themselves.
-type Run = fn(SocketAddr, &[SocketAddr], Duration) -> Result<f64>;
+/// Keeps the path to a target busy for a time and gives a rate; it can ask how many datagrams the Pods received.
+type Run = fn(SocketAddr, &dyn Fn() -> Result<u64>, Duration) -> Result<f64>;
 
 /// What is measured.
 pub struct Load {
@@ -94,12 +94,18 @@ pub fn all(interrupt: &Interrupt, family: Family, rounds: u32, duration: Duratio
                 // Each path goes first in every third round.
                 let path = (turn + round) % paths.len();
                 let (network, target) = paths[path];
-                let rate = network.client.enter(|| (load.run)(target, &pods, duration))?;
+                let received = || received(network, &pods);
+                let rate = network.client.enter(|| (load.run)(target, &received, duration))?;
                 samples[path].push(rate.with_context(|| format!("{}: {}", PATHS[path], load.name))?);
             }
         }
     }
     Ok(samples)
+}
+
+/// Datagrams that the Pods of a network have received so far, all together.
+fn received(network: &Topology, servers: &[SocketAddr]) -> Result<u64> {
+    network.pods.iter().zip(servers).map(|(pod, server)| pod.enter(|| client::received(*server))?).sum()
 }
 
 fn choose(family: Family, address: Dual, port: u16) -> SocketAddr {

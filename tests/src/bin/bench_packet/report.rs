@@ -1,0 +1,131 @@
+//! Medians and spreads of the samples, net of the floor, as Markdown and as JSON.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::bed::{Config, Family};
+use crate::measure::Sample;
+
+const METHOD: &str = "BPF_PROG_TEST_RUN of the real programs with maps of their default sizes, on one CPU. A measurement \
+is the kernel's mean over many runs in whole nanoseconds; each is followed by the next case, and preceded by the empty \
+program over the same packet, whose time is subtracted. Known flows: a ring of entries, each rewriting addresses and \
+ports to the tuple of the next, 200,000 runs; the shortest ring has two flows. With many busy flows each run meets \
+another entry. New connections: a chain of 1,000 frontends of one service (or of all 10,000 services) whose next backend \
+is the next frontend; both entries are created in every run and removed after the measurement. The counters are checked \
+after each.";
+
+/// The result of a run.
+#[derive(Serialize)]
+pub struct Report {
+    /// How it was measured.
+    pub method: &'static str,
+    /// Measurements of each case.
+    pub rounds: u32,
+    /// The kernel's release.
+    pub kernel: String,
+    /// The processor.
+    pub processor: String,
+    /// One for each case and bed.
+    pub rows: Vec<Row>,
+}
+
+/// One case in one bed. Times in nanoseconds.
+#[derive(Serialize)]
+pub struct Row {
+    /// What happens to the packet.
+    pub case: &'static str,
+    /// Its IP version.
+    pub family: Family,
+    /// What the tables hold.
+    #[serde(flatten)]
+    pub config: Config,
+    /// The median of the rounds, net of the floor.
+    pub net_ns: f64,
+    /// The lowest round.
+    pub least_ns: f64,
+    /// The highest round.
+    pub most_ns: f64,
+    /// The median of the floor.
+    pub floor_ns: f64,
+}
+
+impl Report {
+    /// Sums up.
+    pub fn new(rounds: u32, samples: &[Sample]) -> Self {
+        let row = |sample: &Sample| {
+            let net = sorted(sample.gross.iter().zip(&sample.floor).map(|(gross, floor)| gross - floor));
+            Row {
+                case: sample.case.name(),
+                family: sample.family,
+                config: sample.config,
+                net_ns: median(&net),
+                least_ns: net[0],
+                most_ns: net[net.len() - 1],
+                floor_ns: median(&sorted(sample.floor.iter().copied())),
+            }
+        };
+        Self {
+            method: METHOD,
+            rounds,
+            kernel: kernel(),
+            processor: processor().unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
+            rows: samples.iter().map(row).collect(),
+        }
+    }
+}
+
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+/// The median of sorted values.
+fn median(values: &[f64]) -> f64 {
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) }
+}
+
+fn kernel() -> String {
+    nix::sys::utsname::uname().map_or_else(|_| "unknown".to_owned(), |name| name.release().to_string_lossy().into_owned())
+}
+
+fn processor() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { method, rounds, kernel, processor, rows } = self;
+        writeln!(f, "{processor}, kernel {kernel}, {rounds} interleaved rounds. Nanoseconds a packet, net of the floor.\n")?;
+        writeln!(f, "| packet | IP | flows (busy) | services | median | least | most | floor |")?;
+        writeln!(f, "|---|---|--:|--:|--:|--:|--:|--:|")?;
+        for Row { case, family, config, net_ns, least_ns, most_ns, floor_ns } in rows {
+            let Config { flows, busy_flows, services } = config;
+            write!(f, "| {case} | {family:?} | {flows} ({busy_flows}) | {services} ")?;
+            writeln!(f, "| {net_ns:.0} | {least_ns:.0} | {most_ns:.0} | {floor_ns:.0} |")?;
+        }
+        writeln!(f, "\n{method}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bed::Case;
+
+    #[test]
+    fn the_floor_of_the_same_round_is_subtracted() {
+        let config = Config { flows: 1, busy_flows: 1, services: 1 };
+        let (gross, floor) = (vec![110.0, 220.0, 130.0], vec![10.0, 100.0, 10.0]);
+        let sample = Sample { case: Case::Reply, family: Family::IPv4, config, gross, floor };
+
+        let report = Report::new(3, &[sample]);
+
+        let row = &report.rows[0];
+        assert_eq!([row.net_ns, row.least_ns, row.most_ns, row.floor_ns], [120.0, 100.0, 120.0, 10.0]);
+    }
+}

@@ -1,0 +1,315 @@
+//! The datapath's object in this process, with maps that belong to it alone.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
+use aya::{Ebpf, EbpfLoader, Pod};
+use gateway_common::maps::{self, GROUPS_PER_FRONTEND, SLOTS_PER_BACKEND};
+use gateway_common::{
+    Address, Backend, Connections, ConntrackEntry, Counter, Cursor, DropReason, Event, FilterWord, Flow, Frontend,
+    FrontendKey, Port, Protocol, Settings, Slot, SlotRange, Traffic, Vip,
+};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::checksum;
+use super::packet::Packet;
+use super::program::{self, Outcome, Program};
+use super::service::{Group, Service, schedule};
+use crate::binaries;
+
+/// How much the maps hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Capacities {
+    /// Entries of `CONNTRACK`: two for each flow.
+    pub entries: u32,
+    /// Frontend ids.
+    pub frontends: u32,
+    /// Backend ids.
+    pub backends: u32,
+}
+
+impl Capacities {
+    /// Enough for a test.
+    pub const SMALL: Self = Self { entries: 4096, frontends: 64, backends: 256 };
+}
+
+/// The programs and their maps.
+pub struct Datapath {
+    ebpf: Ebpf,
+    /// Ids by address and protocol.
+    backends: BTreeMap<(SocketAddr, u8), u32>,
+    frontends: u32,
+    groups: u32,
+    slots: u32,
+}
+
+/// A map's key or value on its way to the kernel.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Plain<T>(T);
+
+// SAFETY: `IntoBytes` says that the value has no padding, `FromBytes` that any bytes are a valid one, and both together
+// that it is plain data; the wrapper is transparent.
+unsafe impl<T: FromBytes + IntoBytes + Immutable + Copy + 'static> Pod for Plain<T> {}
+
+/// What lies in maps.
+pub trait Layout: FromBytes + IntoBytes + Immutable + Copy + 'static {}
+impl<T: FromBytes + IntoBytes + Immutable + Copy + 'static> Layout for T {}
+
+impl Datapath {
+    /// Loads the object with small maps. Programs are loaded when they are first run.
+    pub fn load() -> Result<Self> {
+        Self::with_capacities(Capacities::SMALL)
+    }
+
+    /// Loads the object.
+    pub fn with_capacities(capacities: Capacities) -> Result<Self> {
+        let path = binaries::datapath_object()?;
+        let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let types = program::kernel_types();
+        let mut loader = EbpfLoader::new();
+        loader.btf(types.as_ref());
+        for &name in maps::ALL {
+            if let Some(entries) = max_entries(name, capacities) {
+                loader.map_max_entries(name, entries);
+            }
+        }
+        let ebpf = loader.load(&bytes).with_context(|| format!("cannot load {}: run as root", path.display()))?;
+        let mut datapath = Self { ebpf, backends: BTreeMap::new(), frontends: 0, groups: 0, slots: 0 };
+        datapath.set(maps::SETTINGS, [(0, Settings::default())])?;
+        Ok(datapath)
+    }
+
+    /// Runs a received packet.
+    pub fn ingress(&mut self, packet: &Packet) -> Result<Outcome> {
+        self.run_checked(Program::Ingress, packet)
+    }
+
+    /// Runs a packet that is about to be sent.
+    pub fn egress(&mut self, packet: &Packet) -> Result<Outcome> {
+        self.run_checked(Program::Egress, packet)
+    }
+
+    /// Runs bytes that need not be a packet. They begin with an Ethernet header.
+    pub fn run(&mut self, program: Program, bytes: &[u8]) -> Result<Outcome> {
+        program::run_once(program::load(&mut self.ebpf, program.name(false))?, bytes)
+    }
+
+    /// Runs a program many times over one packet, which each run finds as the one before left it; gives the mean.
+    pub fn time(&mut self, program: Program, packet: &Packet, repeat: u32) -> Result<Duration> {
+        let program = program::load(&mut self.ebpf, program.name(packet.is_bare()))?;
+        program::run_repeatedly(program, &packet.bytes(), repeat)
+    }
+
+    /// Runs a packet and checks every checksum of what comes out.
+    fn run_checked(&mut self, program: Program, packet: &Packet) -> Result<Outcome> {
+        let loaded = program::load(&mut self.ebpf, program.name(packet.is_bare()))?;
+        let outcome = program::run_once(loaded, &packet.bytes())?;
+        let verified =
+            if packet.is_bare() { checksum::verify_ip(&outcome.bytes) } else { checksum::verify(&outcome.bytes) };
+        verified.with_context(|| format!("after {program:?}: {outcome:?}"))?;
+        Ok(outcome)
+    }
+
+    /// Programs a frontend, and gives its id.
+    pub fn serve(&mut self, service: &Service) -> Result<u32> {
+        let id = self.frontends;
+        self.frontends += 1;
+        let mut groups = Vec::new();
+        for (weight, group) in &service.groups {
+            groups.push((*weight, self.add_group(id, service.protocol, group)?));
+        }
+        let groups = self.write_schedule(&schedule(groups))?;
+        let algorithm = service.algorithm as u8;
+        self.set(maps::SERVICES, [(id, gateway_common::Service { groups, algorithm, _reserved: [0; 7] })])?;
+        let address = service.frontend.ip().into();
+        self.add_vip(service.frontend.ip())?;
+        let key = FrontendKey::new(address, Port::new(service.frontend.port()), service.protocol);
+        self.insert(maps::FRONTENDS, [(key, Frontend { id })])?;
+        Ok(id)
+    }
+
+    /// Makes an address a VIP, whether or not it has frontends.
+    pub fn add_vip(&mut self, vip: IpAddr) -> Result<()> {
+        let address = vip.into();
+        self.set_filter(maps::VIP_FILTER, address)?;
+        self.insert(maps::VIPS, [(address, Vip { frontends: 1 })])
+    }
+
+    /// Sets the bit of an address in a filter, which makes it perhaps ours and nothing more.
+    pub fn set_filter(&mut self, filter: &'static str, address: Address) -> Result<()> {
+        let (index, bit) = FilterWord::position(&address);
+        let word: FilterWord = self.element(filter, index)?;
+        self.set(filter, [(index, FilterWord { bits: word.bits | bit })])
+    }
+
+    fn add_group(&mut self, frontend: u32, protocol: Protocol, group: &Group) -> Result<u32> {
+        let id = self.groups;
+        self.groups += 1;
+        self.write_group(id, frontend, protocol, group)?;
+        Ok(id)
+    }
+
+    /// Gives a group another schedule as the agent does: the new slots first, then the range in one write.
+    pub fn write_group(&mut self, id: u32, frontend: u32, protocol: Protocol, group: &Group) -> Result<()> {
+        let mut members = Vec::new();
+        for (weight, backend) in &group.backends {
+            members.push((*weight, self.add_backend(protocol, *backend)?));
+        }
+        let backends = self.write_schedule(&schedule(members))?;
+        let reference = u64::from(id) + 1;
+        self.set(maps::GROUPS, [(id, gateway_common::Group { backends, reference, frontend, _reserved: 0 })])
+    }
+
+    /// The id of a backend, which is programmed if it is new.
+    pub fn add_backend(&mut self, protocol: Protocol, backend: SocketAddr) -> Result<u32> {
+        let next = self.backends.len() as u32;
+        let id = *self.backends.entry((backend, protocol.number())).or_insert(next);
+        if id == next {
+            let (address, port) = (backend.ip().into(), Port::new(backend.port()));
+            self.set_filter(maps::BACKEND_FILTER, address)?;
+            self.set(maps::BACKENDS, [(id, Backend { address, pod: 1, generation: 1, port, protocol, taken: 1 })])?;
+        }
+        Ok(id)
+    }
+
+    /// The backend is gone: its generation changes.
+    pub fn remove_backend(&mut self, id: u32) -> Result<()> {
+        let mut backend: Backend = self.element(maps::BACKENDS, id)?;
+        backend.generation += 1;
+        self.set(maps::BACKENDS, [(id, backend)])
+    }
+
+    fn write_schedule(&mut self, members: &[u32]) -> Result<SlotRange> {
+        let range = SlotRange { offset: self.slots, length: members.len() as u32 };
+        self.slots += range.length;
+        self.set(maps::SLOTS, (range.offset..).zip(members.iter().map(|&member| Slot { member })))?;
+        Ok(range)
+    }
+
+    /// How often packets were refused or dropped for a reason.
+    pub fn drops(&self, reason: DropReason) -> Result<u64> {
+        self.counts(maps::DROPS, reason as u32, |counter: &Counter| counter.packets)
+    }
+
+    /// How often an event happened.
+    pub fn events(&self, event: Event) -> Result<u64> {
+        self.counts(maps::EVENTS, event as u32, |counter: &Counter| counter.packets)
+    }
+
+    /// Packets and bytes of an id, of `FRONTEND_BYTES` or `BACKEND_BYTES`.
+    pub fn traffic(&self, map: &'static str, id: u32) -> Result<Traffic> {
+        let packets = self.counts(map, id, |traffic: &Traffic| traffic.packets)?;
+        let bytes = self.counts(map, id, |traffic: &Traffic| traffic.bytes)?;
+        Ok(Traffic { packets, bytes })
+    }
+
+    /// Connections of an id, of `FRONTEND_CONNS` or `BACKEND_CONNS`.
+    pub fn connections(&self, map: &'static str, id: u32) -> Result<Connections> {
+        self.element(map, id)
+    }
+
+    fn counts<T: Layout>(&self, map: &'static str, index: u32, count: impl Fn(&T) -> u64) -> Result<u64> {
+        let found = self.ebpf.map(map).with_context(|| no_map(map))?;
+        let array: PerCpuArray<&MapData, Plain<T>> = PerCpuArray::try_from(found)?;
+        let values = array.get(&index, 0).with_context(|| format!("map `{map}`, index {index}"))?;
+        Ok(values.iter().map(|value| count(&value.0)).sum())
+    }
+
+    /// The entry of a flow.
+    pub fn entry(&self, flow: &Flow) -> Result<Option<ConntrackEntry>> {
+        match self.conntrack()?.get(&Plain(*flow), 0) {
+            Ok(entry) => Ok(Some(entry.0)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// All entries of `CONNTRACK`.
+    pub fn entries(&self) -> Result<Vec<(Flow, ConntrackEntry)>> {
+        let conntrack = self.conntrack()?;
+        conntrack.iter().map(|pair| Ok(pair.map(|(flow, entry)| (flow.0, entry.0))?)).collect()
+    }
+
+    fn conntrack(&self) -> Result<HashMap<&MapData, Plain<Flow>, Plain<ConntrackEntry>>> {
+        Ok(HashMap::try_from(self.ebpf.map(maps::CONNTRACK).with_context(|| no_map(maps::CONNTRACK))?)?)
+    }
+
+    /// Removes entries of `CONNTRACK`.
+    pub fn forget(&mut self, flows: impl IntoIterator<Item = Flow>) -> Result<()> {
+        let found = self.ebpf.map_mut(maps::CONNTRACK).with_context(|| no_map(maps::CONNTRACK))?;
+        let mut conntrack: HashMap<_, Plain<Flow>, Plain<ConntrackEntry>> = HashMap::try_from(found)?;
+        for flow in flows {
+            conntrack.remove(&Plain(flow)).with_context(|| format!("no entry for {flow}"))?;
+        }
+        Ok(())
+    }
+
+    /// Sets entries of a hash.
+    pub fn insert<K: Layout, V: Layout>(
+        &mut self,
+        map: &'static str,
+        entries: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<()> {
+        let found = self.ebpf.map_mut(map).with_context(|| no_map(map))?;
+        let mut hash: HashMap<_, Plain<K>, Plain<V>> = HashMap::try_from(found)?;
+        for (key, value) in entries {
+            hash.insert(Plain(key), Plain(value), 0).with_context(|| format!("map `{map}`"))?;
+        }
+        Ok(())
+    }
+
+    /// Sets elements of an array.
+    pub fn set<V: Layout>(&mut self, map: &'static str, elements: impl IntoIterator<Item = (u32, V)>) -> Result<()> {
+        let found = self.ebpf.map_mut(map).with_context(|| no_map(map))?;
+        let mut array: Array<_, Plain<V>> = Array::try_from(found)?;
+        for (index, value) in elements {
+            array.set(index, Plain(value), 0).with_context(|| format!("map `{map}`, index {index}"))?;
+        }
+        Ok(())
+    }
+
+    /// An element of an array.
+    pub fn element<V: Layout>(&self, map: &'static str, index: u32) -> Result<V> {
+        let found = self.ebpf.map(map).with_context(|| no_map(map))?;
+        let array: Array<&MapData, Plain<V>> = Array::try_from(found)?;
+        Ok(array.get(&index, 0).with_context(|| format!("map `{map}`, index {index}"))?.0)
+    }
+
+    /// Has the collector look at these flows, as the agent does, and says how many it collected.
+    pub fn collect(&mut self, candidates: &[Flow]) -> Result<u64> {
+        ensure!(candidates.len() <= maps::MAX_CANDIDATES as usize, "too many candidates for one run");
+        let before = self.events(Event::Collected)?;
+        self.set(maps::CANDIDATES, (0..).zip(candidates.iter().copied()))?;
+        self.set(maps::CANDIDATE_NEXT, [(0, Cursor { steps: 0 })])?;
+        for _ in candidates {
+            self.run(Program::Collect, &[0; 64])?;
+        }
+        Ok(self.events(Event::Collected)? - before)
+    }
+}
+
+fn no_map(name: &str) -> String {
+    format!("the object has no map `{name}`: run `cargo xtask build-ebpf`")
+}
+
+/// The size of a map where the capacities decide it.
+fn max_entries(name: &str, capacities: Capacities) -> Option<u32> {
+    let Capacities { entries, frontends, backends } = capacities;
+    match name {
+        maps::VIPS
+        | maps::FRONTENDS
+        | maps::SERVICES
+        | maps::SERVICE_CURSORS
+        | maps::FRONTEND_CONNS
+        | maps::FRONTEND_BYTES => Some(frontends),
+        maps::GROUPS | maps::GROUP_CURSORS => Some(frontends * GROUPS_PER_FRONTEND),
+        maps::SLOTS => Some(backends * SLOTS_PER_BACKEND),
+        maps::BACKENDS | maps::BACKEND_CONNS | maps::BACKEND_BYTES => Some(backends),
+        maps::CONNTRACK => Some(entries),
+        _ => None,
+    }
+}
