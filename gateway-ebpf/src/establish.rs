@@ -10,7 +10,7 @@ use gateway_common::{
 
 use crate::conntrack;
 use crate::select::select;
-use crate::tables::{Tables, TrackError};
+use crate::tables::{Draft, Tables, TrackError};
 
 /// Selections before a flow is refused for want of a free source port.
 const ATTEMPTS: u32 = 5;
@@ -26,15 +26,15 @@ pub fn establish<T: Tables>(flow: &Flow, tables: &T) -> Result<(), DropReason> {
     for attempt in 0..ATTEMPTS {
         let backend_id = select(frontend, &service, tables).ok_or(DropReason::NoBackend)?;
         let backend = tables.backend(backend_id).ok_or(DropReason::NoBackend)?;
-        let mut reply = flow.reversed();
+        let Draft { reply, entry } = tables.draft().ok_or(DropReason::ConntrackFull)?;
+        *reply = flow.reversed();
         reply.source = backend.address;
         reply.source_port = backend.port;
         if attempt >= TRANSLATE_FROM {
             reply.destination_port = another_port(flow.source_port, attempt);
         }
-        let entry = tables.scratch().ok_or(DropReason::ConntrackFull)?;
         *entry = new_entry(flow.protocol, frontend, backend_id, backend.generation, tables.now_ns());
-        match track(flow, &reply, entry, tables) {
+        match track(flow, reply, entry, tables) {
             Tracked::Begun => {
                 if attempt >= TRANSLATE_FROM {
                     tables.count_event(Event::PortTranslated);

@@ -28,7 +28,7 @@ use crate::conntrack::Standing;
 use crate::headers::TcpFlags;
 use crate::packet::Packet;
 use crate::parse::{Headers, LinkHeader, Located, Transport};
-use crate::quoted::QuotedRewrite;
+use crate::quoted::{Quote, QuotedRewrite};
 use crate::rewrite::Rewrite;
 use crate::tables::Tables;
 use crate::verdict::{Shortage, Verdict};
@@ -97,13 +97,13 @@ pub fn icmp<'a, T: Tables>(
     packet: &Packet,
     link: LinkHeader,
     outer: &'a mut Headers,
-    quoted: &'a mut Headers,
+    quote: &'a mut Quote,
     tables: &T,
 ) -> Option<QuotedRewrite<'a>> {
     if outer.locate(packet, link) != Located::Ip || outer.read_transport(packet) != Transport::Icmp {
         return None;
     }
-    quoted::plan(packet, outer, quoted, tables)
+    quoted::plan(packet, outer, quote, tables)
 }
 
 /// A delivery to a socket of this host: is it to a VIP, which exposes nothing but its frontends?

@@ -13,6 +13,31 @@ use crate::parse::{Family, Headers, Located};
 use crate::rewrite::{address_difference, ports_word};
 use crate::tables::Tables;
 
+/// What an ICMP error quotes. Kept like [`Headers`], and for the same reasons.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Quote {
+    /// The quoted headers as they are.
+    pub headers: Headers,
+    /// The quoted flow to be.
+    pub flow: Flow,
+}
+
+impl Quote {
+    /// Nothing read yet.
+    #[inline(always)]
+    pub const fn new() -> Self {
+        let headers = Headers::new();
+        Self { headers, flow: headers.flow }
+    }
+}
+
+impl Default for Quote {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// The changes to an ICMP error: from the flow that its quoted packet has to the one its receiver knows.
 #[derive(Clone, Copy, Debug)]
 pub struct QuotedRewrite<'a> {
@@ -21,15 +46,17 @@ pub struct QuotedRewrite<'a> {
     /// The quoted headers as they are.
     pub quoted: &'a Headers,
     /// The quoted flow to be.
-    pub flow: Flow,
+    pub flow: &'a Flow,
     /// What the quoted addresses do to checksums over them.
     addresses: Difference,
 }
 
 /// A checksum within a packet that changes.
+///
+/// Not wrapped in an `Option`: LLVM may move what a `None` leaves undefined, and the verifier refuses that.
 #[derive(Clone, Copy, Debug)]
 pub struct ChecksumChange {
-    /// Where it stands.
+    /// Where it stands; 0 if there is none to change.
     pub offset: usize,
     /// What it is.
     pub old: [u8; 2],
@@ -42,7 +69,7 @@ pub struct ChecksumChange {
 pub fn plan<'a, T: Tables>(
     packet: &Packet,
     outer: &'a Headers,
-    quoted: &'a mut Headers,
+    quote: &'a mut Quote,
     tables: &T,
 ) -> Option<QuotedRewrite<'a>> {
     let icmp = packet.read::<IcmpHeader>(outer.transport_offset())?;
@@ -53,6 +80,7 @@ pub fn plan<'a, T: Tables>(
     if !translated {
         return None;
     }
+    let quoted = &mut quote.headers;
     let located = quoted.locate_by_version(packet, outer.transport_offset() + IcmpHeader::LENGTH);
     if located != Located::Ip || quoted.family != outer.family || !quoted.read_quoted(packet) {
         return None;
@@ -62,7 +90,8 @@ pub fn plan<'a, T: Tables>(
     if tables.generation(entry.backend) != Some(entry.generation) {
         return None;
     }
-    let flow = entry.twin(quoted.flow.protocol);
+    quote.flow = entry.twin(quoted.flow.protocol);
+    let (quoted, flow) = (&quote.headers, &quote.flow);
     let addresses = flow_difference(quoted.family, &quoted.flow, &flow.source, &flow.destination);
     Some(QuotedRewrite { outer, quoted, flow, addresses })
 }
@@ -101,40 +130,47 @@ impl QuotedRewrite<'_> {
 
     /// The change of the quoted IPv4 header's checksum.
     #[inline(always)]
-    pub fn header_checksum(&self, packet: &Packet) -> Option<ChecksumChange> {
+    pub fn header_checksum(&self, packet: &Packet) -> ChecksumChange {
         match self.quoted.family {
-            Family::V4 => change(packet, self.quoted.network_offset() + Ipv4Header::CHECKSUM, self.addresses),
-            Family::V6 => None,
+            Family::V4 => {
+                ChecksumChange::at(packet, self.quoted.network_offset() + Ipv4Header::CHECKSUM, self.addresses)
+            }
+            Family::V6 => ChecksumChange::NONE,
         }
     }
 
-    /// The change of the quoted transport header's checksum; nothing if it was not quoted or is not used.
+    /// The change of the quoted transport header's checksum; none if it was not quoted or is not used.
     #[inline(always)]
-    pub fn transport_checksum(&self, packet: &Packet) -> Option<ChecksumChange> {
+    pub fn transport_checksum(&self, packet: &Packet) -> ChecksumChange {
         let offset = self.quoted.transport_offset() + checksum_offset(self.flow.protocol);
-        change(packet, offset, self.addresses.plus(self.port_change())).filter(|change| change.old != [0, 0])
+        let change = ChecksumChange::at(packet, offset, self.addresses.plus(self.port_change()));
+        if change.old == [0, 0] { ChecksumChange::NONE } else { change }
     }
 
     /// What all changes to the quoted headers do to the ICMP checksum.
     #[inline(always)]
-    pub fn payload(&self, header: Option<ChecksumChange>, transport: Option<ChecksumChange>) -> Difference {
-        let mut difference = self.addresses.plus(self.port_change());
-        for change in [header, transport].into_iter().flatten() {
-            difference = difference.plus(Difference::of_half(change.old, change.new));
-        }
-        difference
+    pub fn payload(&self, header: ChecksumChange, transport: ChecksumChange) -> Difference {
+        self.addresses
+            .plus(self.port_change())
+            .plus(Difference::of_half(header.old, header.new))
+            .plus(Difference::of_half(transport.old, transport.new))
     }
 }
 
-/// What new addresses of a flow do to checksums over them. A function of its own in the kernel too: all its sums
-/// at once would want more stack than there is.
-#[inline(never)]
+/// What new addresses of a flow do to checksums over them.
+#[inline(always)]
 fn flow_difference(family: Family, flow: &Flow, source: &Address, destination: &Address) -> Difference {
     address_difference(family, &flow.source, source).plus(address_difference(family, &flow.destination, destination))
 }
 
-#[inline(always)]
-fn change(packet: &Packet, offset: usize, difference: Difference) -> Option<ChecksumChange> {
-    let old = packet.read::<[u8; 2]>(offset)?;
-    Some(ChecksumChange { offset, old, new: difference.apply_to(old) })
+impl ChecksumChange {
+    const NONE: Self = Self { offset: 0, old: [0; 2], new: [0; 2] };
+
+    #[inline(always)]
+    fn at(packet: &Packet, offset: usize, difference: Difference) -> Self {
+        match packet.read::<[u8; 2]>(offset) {
+            Some(old) => Self { offset, old, new: difference.apply_to(old) },
+            None => Self::NONE,
+        }
+    }
 }

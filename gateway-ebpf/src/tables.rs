@@ -39,9 +39,9 @@ pub trait Tables {
     /// The entry of a flow. Other CPUs may write it at the same time; every field is valid on its own.
     #[expect(clippy::mut_from_ref, reason = "the maps are shared memory; a packet changes entries in place")]
     fn conntrack(&self, flow: &Flow) -> Option<&mut ConntrackEntry>;
-    /// A place to build a new entry in: a kernel program's stack is too short for it.
+    /// A place to draft a new flow in: a kernel program's stack is too short for it.
     #[expect(clippy::mut_from_ref, reason = "the place is this CPU's own while the packet is looked at")]
-    fn scratch(&self) -> Option<&mut ConntrackEntry>;
+    fn draft(&self) -> Option<&mut Draft>;
     /// Adds an entry unless the key has one.
     fn track(&self, flow: &Flow, entry: &ConntrackEntry) -> Result<(), TrackError>;
     /// Removes an entry and says whether there was one.
@@ -65,6 +65,16 @@ pub trait Tables {
     fn count_end(&self, frontend: u32, backend: u32);
     /// Counts an event.
     fn count_event(&self, event: Event);
+}
+
+/// A new flow in the making.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Draft {
+    /// The flow of its replies.
+    pub reply: Flow,
+    /// The entry that is added next.
+    pub entry: ConntrackEntry,
 }
 
 /// Why an entry was not added.

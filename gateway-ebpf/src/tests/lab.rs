@@ -11,6 +11,7 @@ use super::memory::Memory;
 use crate::checksum::{Difference, full};
 use crate::headers::{Ipv4Header, Ipv6Header, checksum_offset};
 use crate::parse::{Family, Headers, LinkHeader};
+use crate::quoted::Quote;
 use crate::verdict::{Shortage, Verdict};
 use crate::{collect, egress, icmp, ingress, packet};
 
@@ -319,19 +320,19 @@ impl Lab {
 
     /// What an ICMP error says after translation: to whom, and about which flow.
     pub fn icmp(&self, sent: &Packet) -> Option<(Address, Flow)> {
-        let (mut outer, mut quoted) = (Headers::new(), Headers::new());
+        let (mut outer, mut quote) = (Headers::new(), Quote::new());
         let bytes = packet::Packet::new(&sent.bytes);
-        let rewrite = icmp(&bytes, LinkHeader::Ethernet, &mut outer, &mut quoted, &self.tables)?;
-        Some((*rewrite.destination(), rewrite.flow))
+        let rewrite = icmp(&bytes, LinkHeader::Ethernet, &mut outer, &mut quote, &self.tables)?;
+        Some((*rewrite.destination(), *rewrite.flow))
     }
 
     /// Runs every entry point over these bytes.
     pub fn look_at(&self, bytes: &[u8], link: LinkHeader) {
-        let (mut outer, mut quoted) = (Headers::new(), Headers::new());
+        let (mut outer, mut quote) = (Headers::new(), Quote::new());
         let packet = packet::Packet::new(bytes);
         let _ = ingress(&packet, link, &mut outer, &self.tables);
         let _ = egress(&packet, link, &mut outer, &self.tables);
-        let _ = icmp(&packet, link, &mut outer, &mut quoted, &self.tables);
+        let _ = icmp(&packet, link, &mut outer, &mut quote, &self.tables);
     }
 
     /// A whole handshake.

@@ -8,7 +8,7 @@ use gateway_common::{
     Service, Slot, SlotRange,
 };
 
-use crate::tables::{Tables, TrackError};
+use crate::tables::{Draft, Tables, TrackError};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -24,7 +24,7 @@ pub struct Memory {
     conntrack: RefCell<BTreeMap<Flow, Box<UnsafeCell<ConntrackEntry>>>>,
     #[expect(clippy::vec_box, reason = "a reference to an entry must stay good when the vector grows")]
     removed: RefCell<Vec<Box<UnsafeCell<ConntrackEntry>>>>,
-    scratch: UnsafeCell<ConntrackEntry>,
+    draft: UnsafeCell<Draft>,
     limit: Cell<usize>,
     service_steps: Cell<u64>,
     group_steps: RefCell<BTreeMap<u32, u64>>,
@@ -57,8 +57,10 @@ impl Memory {
             backends: UnsafeCell::new(backends.step_by(2).collect()),
             conntrack: RefCell::default(),
             removed: RefCell::default(),
-            // All zeros are a valid entry.
-            scratch: UnsafeCell::new(zerocopy::FromZeros::new_zeroed()),
+            draft: UnsafeCell::new(Draft {
+                reply: zerocopy::FromZeros::new_zeroed(),
+                entry: zerocopy::FromZeros::new_zeroed(),
+            }),
             limit: Cell::new(usize::MAX),
             service_steps: Cell::new(0),
             group_steps: RefCell::default(),
@@ -214,9 +216,9 @@ impl Tables for Memory {
         conntrack.get(flow).map(|entry| unsafe { &mut *entry.get() })
     }
 
-    fn scratch(&self) -> Option<&mut ConntrackEntry> {
+    fn draft(&self) -> Option<&mut Draft> {
         // SAFETY: the tests are single-threaded, and a flow is established by one caller at a time.
-        Some(unsafe { &mut *self.scratch.get() })
+        Some(unsafe { &mut *self.draft.get() })
     }
 
     fn track(&self, flow: &Flow, entry: &ConntrackEntry) -> Result<(), TrackError> {

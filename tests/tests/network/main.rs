@@ -8,4 +8,5 @@ mod manifests;
 mod neighbours;
 mod path;
 mod routes;
+mod tables;
 mod weights;

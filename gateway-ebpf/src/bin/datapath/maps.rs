@@ -16,7 +16,8 @@ use gateway_common::{
 };
 use gateway_ebpf::establish::establish;
 use gateway_ebpf::parse::Headers;
-use gateway_ebpf::tables::{Tables, TrackError};
+use gateway_ebpf::quoted::Quote;
+use gateway_ebpf::tables::{Draft, Tables, TrackError};
 
 const FLOW_ENTRIES: usize = DEFAULT_MAX_FLOWS as usize * 2;
 const FRONTEND_IDS: usize = DEFAULT_MAX_FRONTENDS as usize;
@@ -76,9 +77,9 @@ static CANDIDATE_NEXT: Array<Cursor, 1> = Array::new();
 pub struct Scratch {
     /// The packet's headers.
     pub headers: Headers,
-    /// The headers that an ICMP error quotes.
-    pub quoted: Headers,
-    entry: ConntrackEntry,
+    /// What an ICMP error quotes.
+    pub quote: Quote,
+    draft: Draft,
 }
 
 /// This CPU's place for headers.
@@ -195,9 +196,9 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn scratch(&self) -> Option<&mut ConntrackEntry> {
+    fn draft(&self) -> Option<&mut Draft> {
         // SAFETY: this CPU's own value; nobody else uses this part of it.
-        SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut (*scratch).entry })
+        SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut (*scratch).draft })
     }
 
     #[inline(always)]

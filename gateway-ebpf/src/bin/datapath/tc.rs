@@ -203,7 +203,7 @@ fn icmp_message(skb: *mut __sk_buff, link: LinkHeader) -> i32 {
     let Some(scratch) = scratch() else { return TCX_NEXT };
     pull(skb);
     let maps = Maps { packet_bytes: 0 };
-    let Some(rewrite) = icmp(&packet(skb), link, &mut scratch.headers, &mut scratch.quoted, &maps) else {
+    let Some(rewrite) = icmp(&packet(skb), link, &mut scratch.headers, &mut scratch.quote, &maps) else {
         return TCX_NEXT;
     };
     maps.count_event(Event::IcmpTranslated);
@@ -213,15 +213,18 @@ fn icmp_message(skb: *mut __sk_buff, link: LinkHeader) -> i32 {
 #[inline(always)]
 fn apply_quoted(skb: *mut __sk_buff, rewrite: &QuotedRewrite) -> Option<()> {
     let (outer, quoted) = (rewrite.outer, rewrite.quoted);
-    let outer_addresses = rewrite.outer_addresses();
     let before = packet(skb);
     let (header, transport) = (rewrite.header_checksum(&before), rewrite.transport_checksum(&before));
     let payload = rewrite.payload(header, transport);
     let checksum = outer.transport_offset() + IcmpHeader::CHECKSUM;
     replace_checksum(skb, checksum, 0, payload.get(), 0)?;
-    for change in [header, transport].into_iter().flatten() {
-        store(skb, change.offset, &change.new)?;
+    for change in [header, transport] {
+        if change.offset != 0 {
+            store(skb, change.offset, &change.new)?;
+        }
     }
+    // Computed only now: what is not needed at once shares the stack.
+    let outer_addresses = rewrite.outer_addresses();
     match outer.family {
         Family::V4 => {
             let at = outer.network_offset() + Ipv4Header::CHECKSUM;

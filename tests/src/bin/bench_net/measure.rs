@@ -72,7 +72,11 @@ pub fn all(interrupt: &Interrupt, family: Family, rounds: u32, duration: Duratio
     pin()?;
     let build = || {
         let arguments = vec!["--load-port".to_owned(), LOAD_PORT.to_string()];
-        Topology::build(&Plan { pod_arguments: arguments, ..Plan::pods(&PODS) }, Lifetime::Process)
+        let network = Topology::build(&Plan { pod_arguments: arguments, ..Plan::pods(&PODS) }, Lifetime::Process)?;
+        // Every closed connection keeps its port for a minute; there must be enough of them for the next round.
+        network.client.sysctl("net/ipv4/ip_local_port_range", "1024 65535")?;
+        network.client.sysctl("net/ipv4/tcp_tw_reuse", "1")?;
+        anyhow::Ok(network)
     };
     let (plain, nftables, beeline) = (build()?, build()?, build()?);
     let pods: Vec<_> = (1..).zip(PODS).map(|(number, _)| choose(family, pod_addresses(number), LOAD_PORT)).collect();

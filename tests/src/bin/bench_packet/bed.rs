@@ -81,7 +81,8 @@ impl Bed {
             (0..=busy).map(|service| SocketAddr::new(self.vip(service), 9000 + (service % 2) as u16)).collect()
         };
         for service in 0..self.config.services {
-            let frontend = if busy == 1 { SocketAddr::new(self.vip(service), 9000) } else { self.chain[service as usize] };
+            let frontend =
+                if busy == 1 { SocketAddr::new(self.vip(service), 9000) } else { self.chain[service as usize] };
             let backends = match service {
                 0 if busy == 1 => self.chain[1..].iter().map(|&next| (1, next)).collect(),
                 _ if busy == 1 => vec![(2, SocketAddr::new(self.pod(service), 80))],

@@ -88,7 +88,8 @@ fn median(values: &[f64]) -> f64 {
 }
 
 fn kernel() -> String {
-    nix::sys::utsname::uname().map_or_else(|_| "unknown".to_owned(), |name| name.release().to_string_lossy().into_owned())
+    nix::sys::utsname::uname()
+        .map_or_else(|_| "unknown".to_owned(), |name| name.release().to_string_lossy().into_owned())
 }
 
 fn processor() -> Option<String> {
@@ -100,7 +101,10 @@ fn processor() -> Option<String> {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { method, rounds, kernel, processor, rows } = self;
-        writeln!(f, "{processor}, kernel {kernel}, {rounds} interleaved rounds. Nanoseconds a packet, net of the floor.\n")?;
+        writeln!(
+            f,
+            "{processor}, kernel {kernel}, {rounds} interleaved rounds. Nanoseconds a packet, net of the floor.\n"
+        )?;
         writeln!(f, "| packet | IP | flows (busy) | services | median | least | most | floor |")?;
         writeln!(f, "|---|---|--:|--:|--:|--:|--:|--:|")?;
         for Row { case, family, config, net_ns, least_ns, most_ns, floor_ns } in rows {
