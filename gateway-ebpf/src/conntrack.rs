@@ -9,7 +9,7 @@ use gateway_common::{ConntrackEntry, Direction, Event, Flow, FlowState, Protocol
 use crate::headers::TcpFlags;
 use crate::tables::Tables;
 
-/// What an entry says about a packet that has met it.
+/// What a forward entry says about a packet to a VIP that has met it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// The flow lives.
@@ -20,43 +20,57 @@ pub enum Standing {
     Gone,
 }
 
-/// Judges the entry that a packet has met.
+/// Judges the entry that a packet to a VIP has met.
 #[inline(always)]
 pub fn standing<T: Tables>(entry: &ConntrackEntry, flags: Option<TcpFlags>, tables: &T) -> Standing {
-    let alive = tables.generation(entry.backend) == Some(entry.generation);
+    let alive = tables.is_current(entry.backend, entry.generation);
     let opens = flags.is_some_and(TcpFlags::opens);
-    let forward = entry.direction == Direction::Forward as u8;
-    if alive && !(opens && forward && entry.state == FlowState::Closing as u8) {
-        return Standing::Alive;
-    }
     match flags {
-        _ if !forward => Standing::Gone,
+        _ if alive && !(opens && entry.state == FlowState::Closing as u8) => Standing::Alive,
         None => Standing::Renew(Event::Reselected),
         Some(_) if opens => Standing::Renew(Event::FlowReplaced),
         Some(_) => Standing::Gone,
     }
 }
 
-/// Notes that a packet of a living flow was seen.
+/// What a reverse entry says about a packet from a backend that has met it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyStanding {
+    /// The flow lives.
+    Alive,
+    /// The backend is gone.
+    Gone,
+    /// The packet opens a connection that never came by the VIP, between the same two ports as a flow that is over.
+    Foreign,
+}
+
+/// Judges the entry that a packet from a backend has met.
 #[inline(always)]
-pub fn advance<T: Tables>(entry: &mut ConntrackEntry, flags: Option<TcpFlags>, protocol: Protocol, tables: &T) {
-    let now_ns = tables.now_ns();
-    if entry.last_seen_ns != now_ns {
-        entry.last_seen_ns = now_ns;
-    }
-    let Some(flags) = flags else { return };
-    if flags.carries_on() && entry.state != FlowState::Syn as u8 {
-        return;
-    }
-    if entry.direction == Direction::Forward as u8 {
-        advance_forward(entry, flags, protocol, tables);
+pub fn reply_standing<T: Tables>(
+    flow: &Flow,
+    entry: &ConntrackEntry,
+    flags: Option<TcpFlags>,
+    tables: &T,
+) -> ReplyStanding {
+    if flags.is_some_and(TcpFlags::answers) && is_over(&entry.twin(flow.protocol), tables) {
+        ReplyStanding::Foreign
+    } else if tables.is_current(entry.backend, entry.generation) {
+        ReplyStanding::Alive
     } else {
-        advance_reverse(entry, flags, protocol, tables);
+        ReplyStanding::Gone
     }
 }
 
 #[inline(always)]
-fn advance_forward<T: Tables>(entry: &mut ConntrackEntry, flags: TcpFlags, protocol: Protocol, tables: &T) {
+fn is_over<T: Tables>(flow: &Flow, tables: &T) -> bool {
+    tables.conntrack(flow).is_some_and(|entry| entry.state == FlowState::Closing as u8)
+}
+
+/// Notes that a packet to a VIP was seen.
+#[inline(always)]
+pub fn advance<T: Tables>(entry: &mut ConntrackEntry, flags: Option<TcpFlags>, protocol: Protocol, tables: &T) {
+    touch(entry, tables);
+    let Some(flags) = flags else { return };
     if entry.state == FlowState::Syn as u8 && !flags.opens() && was_answered(entry, protocol, tables) {
         entry.state = FlowState::Established as u8;
     }
@@ -67,9 +81,14 @@ fn advance_forward<T: Tables>(entry: &mut ConntrackEntry, flags: TcpFlags, proto
     }
 }
 
+/// Notes that a packet from a backend was seen.
 #[inline(always)]
-fn advance_reverse<T: Tables>(entry: &mut ConntrackEntry, flags: TcpFlags, protocol: Protocol, tables: &T) {
-    entry.state = FlowState::Established as u8;
+pub fn advance_reply<T: Tables>(entry: &mut ConntrackEntry, flags: Option<TcpFlags>, protocol: Protocol, tables: &T) {
+    touch(entry, tables);
+    let Some(flags) = flags else { return };
+    if entry.state == FlowState::Syn as u8 {
+        entry.state = FlowState::Established as u8;
+    }
     if flags.carries_on() {
         return;
     }
@@ -78,6 +97,15 @@ fn advance_reverse<T: Tables>(entry: &mut ConntrackEntry, flags: TcpFlags, proto
         forward.state = FlowState::Closing as u8;
     } else {
         close_half(forward, ConntrackEntry::FIN_RECEIVED);
+    }
+}
+
+/// Every packet's write: once in a tick of the coarse clock.
+#[inline(always)]
+fn touch<T: Tables>(entry: &mut ConntrackEntry, tables: &T) {
+    let now_ns = tables.now_ns();
+    if entry.last_seen_ns != now_ns {
+        entry.last_seen_ns = now_ns;
     }
 }
 

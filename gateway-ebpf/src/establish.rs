@@ -145,7 +145,7 @@ enum Occupant {
 #[inline(always)]
 fn occupant<T: Tables>(flow: &Flow, reply: &Flow, tables: &T) -> Occupant {
     let Some(found) = tables.conntrack(reply) else { return Occupant::Left };
-    let stale = tables.generation(found.backend) != Some(found.generation);
+    let stale = !tables.is_current(found.backend, found.generation);
     if !stale && found.is_twin_of(flow) {
         return Occupant::SameFlow;
     }

@@ -24,7 +24,7 @@ mod tests;
 
 use gateway_common::{Address, ConntrackEntry, Direction, DropReason, Flow};
 
-use crate::conntrack::Standing;
+use crate::conntrack::{ReplyStanding, Standing};
 use crate::headers::TcpFlags;
 use crate::packet::Packet;
 use crate::parse::{Headers, LinkHeader, Located, Transport};
@@ -122,7 +122,10 @@ fn to_vip<'a, T: Tables>(headers: &'a Headers, flags: Option<TcpFlags>, tables: 
     let flow = &headers.flow;
     if let Some(entry) = tables.conntrack(flow) {
         match conntrack::standing(entry, flags, tables) {
-            Standing::Alive => return carry_on(headers, flags, entry, tables),
+            Standing::Alive => {
+                conntrack::advance(entry, flags, flow.protocol, tables);
+                return forward(headers, entry, tables);
+            }
             Standing::Renew(event) => {
                 conntrack::forget(flow, entry, tables);
                 tables.count_event(event);
@@ -148,27 +151,24 @@ fn to_vip<'a, T: Tables>(headers: &'a Headers, flags: Option<TcpFlags>, tables: 
 
 #[inline(always)]
 fn from_backend<'a, T: Tables>(headers: &'a Headers, flags: Option<TcpFlags>, tables: &'a T) -> Verdict<'a> {
-    let Some(entry) = reply_entry(&headers.flow, tables) else { return Verdict::Pass };
-    match conntrack::standing(entry, flags, tables) {
-        Standing::Alive => carry_on(headers, flags, entry, tables),
-        Standing::Renew(_) | Standing::Gone => Verdict::Drop(DropReason::StaleReply),
+    let flow = &headers.flow;
+    let Some(entry) = reply_entry(flow, tables) else { return Verdict::Pass };
+    match conntrack::reply_standing(flow, entry, flags, tables) {
+        ReplyStanding::Alive => {
+            conntrack::advance_reply(entry, flags, flow.protocol, tables);
+            forward(headers, entry, tables)
+        }
+        ReplyStanding::Gone => Verdict::Drop(DropReason::StaleReply),
+        ReplyStanding::Foreign => {
+            conntrack::forget(flow, entry, tables);
+            Verdict::Pass
+        }
     }
 }
 
 #[inline(always)]
 fn reply_entry<'a, T: Tables>(flow: &Flow, tables: &'a T) -> Option<&'a mut ConntrackEntry> {
     tables.conntrack(flow).filter(|entry| entry.direction == Direction::Reverse as u8)
-}
-
-#[inline(always)]
-fn carry_on<'a, T: Tables>(
-    headers: &'a Headers,
-    flags: Option<TcpFlags>,
-    entry: &'a mut ConntrackEntry,
-    tables: &T,
-) -> Verdict<'a> {
-    conntrack::advance(entry, flags, headers.flow.protocol, tables);
-    forward(headers, entry, tables)
 }
 
 #[inline(always)]

@@ -87,7 +87,7 @@ pub fn plan<'a, T: Tables>(
     }
     let quoted = quoted.settle();
     let entry = tables.conntrack(&quoted.flow.reversed())?;
-    if tables.generation(entry.backend) != Some(entry.generation) {
+    if !tables.is_current(entry.backend, entry.generation) {
         return None;
     }
     quote.flow = entry.twin(quoted.flow.protocol);

@@ -25,8 +25,8 @@ pub trait Tables {
     fn slot(&self, index: u32) -> Option<Slot>;
     /// The backend of a backend id, with its generation as of now.
     fn backend(&self, backend: u32) -> Option<&Backend>;
-    /// A backend's generation alone: what every packet of a flow asks.
-    fn generation(&self, backend: u32) -> Option<u32>;
+    /// Whether a backend still has this generation: what every packet of a flow asks.
+    fn is_current(&self, backend: u32, generation: u32) -> bool;
     /// Takes one step of a service's schedule and says how many were taken before.
     fn step_service(&self, frontend: u32) -> u64;
     /// Takes one step of a group's schedule and says how many were taken before.

@@ -140,6 +140,19 @@ fn a_connection_is_established_by_an_answer_and_closes_with_both_fins_or_a_reset
 }
 
 #[test]
+fn a_pod_s_answer_to_a_direct_connection_passes_once_the_flow_by_the_same_ports_is_over() {
+    let family = lab::FAMILIES[0];
+    let lab = Lab::with_backends(family, &[1]);
+    let answer = Packet::tcp(pod(family, 0), 80, client(family), 40_000, "SA");
+    lab.connect(family, 40_000);
+    assert!(matches!(lab.send(&answer), Seen::Forwarded(_)), "sent again while the flow lives");
+    let _ = lab.receive(&Packet::tcp(client(family), 40_000, vip(family), VIP_PORT, "R"));
+
+    assert_eq!(lab.send(&answer), Seen::Passed);
+    assert_eq!(lab.tables.entries(), 0);
+}
+
+#[test]
 fn one_client_port_to_two_vips_that_meet_on_one_backend_keeps_both_flows_apart() {
     let family = lab::FAMILIES[0];
     let lab = Lab::with_backends(family, &[1]);

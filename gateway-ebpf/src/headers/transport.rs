@@ -82,6 +82,12 @@ impl TcpFlags {
         self.0 & (Self::SYN | Self::ACK | Self::RST) == Self::SYN
     }
 
+    /// The answer to a connection's first segment.
+    #[inline(always)]
+    pub const fn answers(self) -> bool {
+        self.0 & (Self::SYN | Self::ACK | Self::RST) == Self::SYN | Self::ACK
+    }
+
     /// The sender has no more data.
     #[inline(always)]
     pub const fn fin(self) -> bool {

@@ -187,8 +187,8 @@ impl Tables for Memory {
         unsafe { &*self.backends.get() }.get(backend as usize)
     }
 
-    fn generation(&self, backend: u32) -> Option<u32> {
-        self.backend(backend).map(|backend| backend.generation)
+    fn is_current(&self, backend: u32, generation: u32) -> bool {
+        self.backend(backend).is_some_and(|backend| backend.generation == generation)
     }
 
     fn step_service(&self, _frontend: u32) -> u64 {

@@ -71,8 +71,10 @@ pub(super) fn verify_ip(packet: &[u8]) -> Result<()> {
             Ok(())
         }
         17 => check("UDP", pseudo + sum(content)),
-        1 => check("ICMP", sum(content)).and_then(|()| verify_quoted(content, &[3, 11, 12])),
-        58 => check("ICMPv6", pseudo + sum(content)).and_then(|()| verify_quoted(content, &[1, 2, 3, 4])),
+        1 if version == 4 => check("ICMP", sum(content)).and_then(|()| verify_quoted(content, &[3, 11, 12])),
+        58 if version == 6 => {
+            check("ICMPv6", pseudo + sum(content)).and_then(|()| verify_quoted(content, &[1, 2, 3, 4]))
+        }
         _ => Ok(()),
     }
 }

@@ -7,6 +7,7 @@ mod lifetime;
 mod manifests;
 mod neighbours;
 mod path;
+mod ports;
 mod routes;
 mod tables;
 mod weights;

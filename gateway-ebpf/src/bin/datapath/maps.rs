@@ -160,8 +160,8 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn generation(&self, backend: u32) -> Option<u32> {
-        BACKENDS.get(backend).map(|backend| backend.generation)
+    fn is_current(&self, backend: u32, generation: u32) -> bool {
+        BACKENDS.get(backend).is_some_and(|backend| backend.generation == generation)
     }
 
     #[inline(always)]

@@ -6,6 +6,7 @@
 //! meets a frontend that knows nothing of it, selects, and tracks two entries; they are removed after the chain's end.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use beeline_tests::packets::{Capacities, Datapath, Packet, Program, Service};
@@ -141,8 +142,8 @@ impl Bed {
         }
     }
 
-    /// Measures a case once, in nanoseconds a run. Checks that every run was what it should have been.
-    pub fn measure(&mut self, case: Case) -> Result<f64> {
+    /// Measures a case once and gives the time of a run. Checks that every run was what it should have been.
+    pub fn measure(&mut self, case: Case) -> Result<Duration> {
         let (program, packet) = self.packet(case)?;
         let repeat = self.repeat(case);
         self.datapath.set(maps::GROUP_CURSORS, [(0, Cursor { steps: 0 })])?;
@@ -154,7 +155,7 @@ impl Bed {
         }
         let expected = if case.is_ours() { u64::from(repeat) } else { 0 };
         ensure!(done == expected, "{} of {expected} runs did the whole work of `{}`", done, case.name());
-        Ok(time.as_nanos() as f64)
+        Ok(time)
     }
 
     /// What the counters say of the runs so far.
