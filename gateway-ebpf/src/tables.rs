@@ -4,8 +4,6 @@ use gateway_common::{
     Address, Backend, ConntrackEntry, DropReason, Event, Flow, Frontend, FrontendKey, Group, Service, Slot,
 };
 
-use crate::establish::establish;
-
 /// The tables of the datapath, as one packet sees them.
 pub trait Tables {
     /// False: the address is surely no VIP. True: ask [`Tables::is_vip`] before dropping anything.
@@ -47,15 +45,9 @@ pub trait Tables {
     /// Removes an entry and says whether there was one.
     fn untrack(&self, flow: &Flow) -> bool;
 
-    /// Finds a frontend and a backend for a new flow and tracks it. The kernel shell makes this a function that the
+    /// Calls [`crate::establish::establish`]. Asked here so that the kernel shell can make it a function that the
     /// verifier checks once and not for every path that leads to it.
-    #[inline(always)]
-    fn establish(&self, flow: &Flow) -> Result<(), DropReason>
-    where
-        Self: Sized,
-    {
-        establish(flow, self)
-    }
+    fn establish(&self, flow: &Flow) -> Result<(), DropReason>;
 
     /// Counts a packet of a tracked flow.
     fn count_packet(&self, frontend: u32, backend: u32);

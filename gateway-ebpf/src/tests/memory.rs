@@ -4,10 +4,11 @@ use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use gateway_common::{
-    Address, Algorithm, Backend, ConntrackEntry, Event, Flow, FlowState, Frontend, FrontendKey, Group, Port, Protocol,
-    Service, Slot, SlotRange,
+    Address, Algorithm, Backend, ConntrackEntry, DropReason, Event, Flow, FlowState, Frontend, FrontendKey, Group,
+    Port, Protocol, Service, Slot, SlotRange,
 };
 
+use crate::establish::establish;
 use crate::tables::{Draft, Tables, TrackError};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -238,6 +239,10 @@ impl Tables for Memory {
         let found = removed.is_some();
         self.removed.borrow_mut().extend(removed);
         found
+    }
+
+    fn establish(&self, flow: &Flow) -> Result<(), DropReason> {
+        establish(flow, self)
     }
 
     fn count_packet(&self, _frontend: u32, _backend: u32) {}
