@@ -4,93 +4,50 @@
 //! meet on one backend would give two flows the same replies. Such a flow selects again, then has its source
 //! port translated; an entry is never overwritten.
 
-use gateway_common::{
-    Address, ConntrackEntry, Direction, DropReason, Event, Flow, FlowState, FrontendKey, Port, Protocol,
-};
+use gateway_common::{DropReason, Event, Flow, FlowState, FrontendKey};
 
 use crate::conntrack;
+use crate::draft::{Draft, Established};
 use crate::select::select;
-use crate::tables::{Draft, Tables, TrackError};
+use crate::tables::{Tables, TrackError};
 
 /// Selections before a flow is refused for want of a free source port.
 const ATTEMPTS: u32 = 5;
 /// From this attempt on the source port is translated.
 const TRANSLATE_FROM: u32 = 2;
 
-/// Finds a frontend and a backend for a new flow and tracks it. Afterwards the flow has an entry.
+/// Finds a frontend and a backend for a new flow and tracks it.
 #[inline(always)]
-pub fn establish<T: Tables>(flow: &Flow, tables: &T) -> Result<(), DropReason> {
+pub fn establish<T: Tables>(flow: &Flow, tables: &T) -> Result<Established, DropReason> {
     let key = FrontendKey::new(flow.destination, flow.destination_port, flow.protocol);
     let frontend = tables.frontend(&key).ok_or(DropReason::NoFrontend)?.id;
     let service = tables.service(frontend).ok_or(DropReason::NoFrontend)?;
     for attempt in 0..ATTEMPTS {
         let backend_id = select(frontend, &service, tables).ok_or(DropReason::NoBackend)?;
         let backend = tables.backend(backend_id).ok_or(DropReason::NoBackend)?;
-        let Draft { reply, entry } = tables.draft().ok_or(DropReason::ConntrackFull)?;
-        *reply = flow.reversed();
-        reply.source = backend.address;
-        reply.source_port = backend.port;
-        if attempt >= TRANSLATE_FROM {
-            reply.destination_port = another_port(flow.source_port, attempt);
-        }
-        *entry = new_entry(flow.protocol, frontend, backend_id, backend.generation, tables.now_ns());
-        match track(flow, reply, entry, tables) {
+        let draft = tables.draft().ok_or(DropReason::ConntrackFull)?;
+        draft.expect_reply(flow, backend, if attempt >= TRANSLATE_FROM { attempt } else { 0 });
+        draft.begin_entry(flow.protocol, tables.now_ns());
+        draft.entry.frontend = frontend;
+        draft.entry.backend = backend_id;
+        draft.entry.generation = backend.generation;
+        match track(flow, draft, tables) {
             Tracked::Begun => {
                 if attempt >= TRANSLATE_FROM {
                     tables.count_event(Event::PortTranslated);
                 }
                 tables.count_begin(frontend, backend_id);
-                return Ok(());
+                return Ok(Established::Begun);
             }
             Tracked::Known => {
                 tables.count_event(Event::LostStep);
-                return Ok(());
+                return Ok(Established::Known);
             }
             Tracked::Collision => {}
             Tracked::Full => return Err(DropReason::ConntrackFull),
         }
     }
     Err(DropReason::NoSourcePort)
-}
-
-/// What both entries of a flow have in common.
-#[inline(always)]
-const fn new_entry(protocol: Protocol, frontend: u32, backend: u32, generation: u32, now_ns: u64) -> ConntrackEntry {
-    let state = match protocol {
-        Protocol::TCP => FlowState::Syn,
-        _ => FlowState::Datagrams,
-    };
-    ConntrackEntry {
-        source: Address::UNSPECIFIED,
-        destination: Address::UNSPECIFIED,
-        source_port: Port::new(0),
-        destination_port: Port::new(0),
-        backend,
-        last_seen_ns: now_ns,
-        generation,
-        frontend,
-        state: state as u8,
-        direction: 0,
-        fins: 0,
-        _reserved: [0; 5],
-    }
-}
-
-/// Makes it the entry of the direction whose packets are rewritten to the opposite of `twin`: the twin's key.
-#[inline(always)]
-const fn direct(entry: &mut ConntrackEntry, twin: &Flow, direction: Direction) {
-    entry.source = twin.destination;
-    entry.destination = twin.source;
-    entry.source_port = twin.destination_port;
-    entry.destination_port = twin.source_port;
-    entry.direction = direction as u8;
-}
-
-/// Another port of the upper half, away from those that mean something, for each attempt.
-#[inline(always)]
-const fn another_port(port: Port, attempt: u32) -> Port {
-    const STRIDE: u16 = 7919;
-    Port::new(port.get().wrapping_add(STRIDE.wrapping_mul(attempt as u16)) | 0x8000)
 }
 
 /// What became of an attempt to track a flow.
@@ -107,27 +64,27 @@ enum Tracked {
 
 /// Inserts the entry of the replies, then the flow's own; on failure the first is removed.
 #[inline(always)]
-fn track<T: Tables>(flow: &Flow, reply: &Flow, entry: &mut ConntrackEntry, tables: &T) -> Tracked {
-    direct(entry, flow, Direction::Reverse);
-    let mut inserted = tables.track(reply, entry);
+fn track<T: Tables>(flow: &Flow, draft: &mut Draft, tables: &T) -> Tracked {
+    draft.turn_to_reply(flow);
+    let mut inserted = tables.track(&draft.reply, &draft.entry);
     if inserted == Err(TrackError::Exists) {
-        match occupant(flow, reply, tables) {
+        match occupant(flow, &draft.reply, tables) {
             Occupant::SameFlow => {}
             Occupant::Other => return Tracked::Collision,
-            Occupant::Left => inserted = tables.track(reply, entry),
+            Occupant::Left => inserted = tables.track(&draft.reply, &draft.entry),
         }
     }
     if inserted == Err(TrackError::Full) {
         return Tracked::Full;
     }
-    direct(entry, reply, Direction::Forward);
-    if tables.track(flow, entry).is_ok() {
+    draft.turn_to_flow();
+    if tables.track(flow, &draft.entry).is_ok() {
         return Tracked::Begun;
     }
     let known = tables.conntrack(flow);
-    let agreed = known.as_ref().is_some_and(|known| known.is_twin_of(reply));
+    let agreed = known.as_ref().is_some_and(|known| known.is_twin_of(&draft.reply));
     if inserted.is_ok() && !agreed {
-        tables.untrack(reply);
+        tables.untrack(&draft.reply);
     }
     if known.is_some() { Tracked::Known } else { Tracked::Full }
 }

@@ -9,6 +9,7 @@
 pub mod checksum;
 pub mod collect;
 mod conntrack;
+pub mod draft;
 pub mod establish;
 pub mod headers;
 pub mod packet;
@@ -25,6 +26,7 @@ mod tests;
 use gateway_common::{Address, ConntrackEntry, Direction, DropReason, Flow};
 
 use crate::conntrack::{ReplyStanding, Standing};
+use crate::draft::Established;
 use crate::headers::TcpFlags;
 use crate::packet::Packet;
 use crate::parse::{Headers, LinkHeader, Located, Transport};
@@ -135,15 +137,15 @@ fn to_vip<'a, T: Tables>(headers: &'a Headers, flags: Option<TcpFlags>, tables: 
                 return Verdict::Refuse(DropReason::BackendGone);
             }
         }
-    } else if !tables.is_vip(&flow.destination) {
-        return Verdict::Pass;
     } else if flags.is_some_and(|flags| !flags.opens()) {
-        return Verdict::Refuse(DropReason::NoFlow);
+        return at_vip(headers, Verdict::Refuse(DropReason::NoFlow), tables);
     }
-    if let Err(reason) = tables.establish(flow) {
-        return Verdict::Refuse(reason);
-    }
-    match tables.conntrack(flow) {
+    let entry = match tables.establish(flow) {
+        Ok(Established::Begun) => tables.draft().map(|draft| &draft.entry),
+        Ok(Established::Known) => tables.conntrack(flow).map(|entry| &*entry),
+        Err(reason) => return at_vip(headers, Verdict::Refuse(reason), tables),
+    };
+    match entry {
         Some(entry) => forward(headers, entry, tables),
         None => Verdict::Refuse(DropReason::ConntrackFull),
     }

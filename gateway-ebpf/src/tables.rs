@@ -4,6 +4,8 @@ use gateway_common::{
     Address, Backend, ConntrackEntry, DropReason, Event, Flow, Frontend, FrontendKey, Group, Service, Slot,
 };
 
+use crate::draft::{Draft, Established};
+
 /// The tables of the datapath, as one packet sees them.
 pub trait Tables {
     /// False: the address is surely no VIP. True: ask [`Tables::is_vip`] before dropping anything.
@@ -47,7 +49,7 @@ pub trait Tables {
 
     /// Calls [`crate::establish::establish`]. Asked here so that the kernel shell can make it a function that the
     /// verifier checks once and not for every path that leads to it.
-    fn establish(&self, flow: &Flow) -> Result<(), DropReason>;
+    fn establish(&self, flow: &Flow) -> Result<Established, DropReason>;
 
     /// Counts a packet of a tracked flow.
     fn count_packet(&self, frontend: u32, backend: u32);
@@ -57,16 +59,6 @@ pub trait Tables {
     fn count_end(&self, frontend: u32, backend: u32);
     /// Counts an event.
     fn count_event(&self, event: Event);
-}
-
-/// A new flow in the making.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct Draft {
-    /// The flow of its replies.
-    pub reply: Flow,
-    /// The entry that is added next.
-    pub entry: ConntrackEntry,
 }
 
 /// Why an entry was not added.

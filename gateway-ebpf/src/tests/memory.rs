@@ -8,8 +8,9 @@ use gateway_common::{
     Port, Protocol, Service, Slot, SlotRange,
 };
 
+use crate::draft::{Draft, Established};
 use crate::establish::establish;
-use crate::tables::{Draft, Tables, TrackError};
+use crate::tables::{Tables, TrackError};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -241,7 +242,7 @@ impl Tables for Memory {
         found
     }
 
-    fn establish(&self, flow: &Flow) -> Result<(), DropReason> {
+    fn establish(&self, flow: &Flow) -> Result<Established, DropReason> {
         establish(flow, self)
     }
 

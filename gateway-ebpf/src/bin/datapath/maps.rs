@@ -14,10 +14,11 @@ use gateway_common::{
         SLOTS_PER_BACKEND,
     },
 };
+use gateway_ebpf::draft::{Draft, Established};
 use gateway_ebpf::establish::establish;
 use gateway_ebpf::parse::Headers;
 use gateway_ebpf::quoted::Quote;
-use gateway_ebpf::tables::{Draft, Tables, TrackError};
+use gateway_ebpf::tables::{Tables, TrackError};
 
 const FLOW_ENTRIES: usize = DEFAULT_MAX_FLOWS as usize * 2;
 const FRONTEND_IDS: usize = DEFAULT_MAX_FRONTENDS as usize;
@@ -216,9 +217,10 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn establish(&self, flow: &Flow) -> Result<(), DropReason> {
+    fn establish(&self, flow: &Flow) -> Result<Established, DropReason> {
         match establish_flow(flow) {
-            ESTABLISHED => Ok(()),
+            BEGUN => Ok(Established::Begun),
+            KNOWN => Ok(Established::Known),
             reason => Err(DropReason::ALL.into_iter().find(|r| *r as u32 == reason).unwrap_or(DropReason::NoFrontend)),
         }
     }
@@ -247,8 +249,10 @@ impl Tables for Maps {
     }
 }
 
-/// What [`establish_flow`] returns beside drop reasons.
-const ESTABLISHED: u32 = u32::MAX;
+/// What [`establish_flow`] returns beside drop reasons: [`Established::Begun`].
+const BEGUN: u32 = u32::MAX;
+/// [`Established::Known`].
+const KNOWN: u32 = u32::MAX - 1;
 
 /// Begins a flow. A global function: the verifier checks it once, by the type of its argument, which the kernel
 /// knows from BTF and allows to be null.
@@ -257,7 +261,8 @@ extern "C" fn establish_flow(flow: *const Flow) -> u32 {
     // SAFETY: the verifier makes sure that the pointer is null or points to a flow.
     let Some(flow) = (unsafe { flow.as_ref() }) else { return DropReason::NoFrontend as u32 };
     match establish(flow, &Maps { packet_bytes: 0 }) {
-        Ok(()) => ESTABLISHED,
+        Ok(Established::Begun) => BEGUN,
+        Ok(Established::Known) => KNOWN,
         Err(reason) => reason as u32,
     }
 }

@@ -46,7 +46,7 @@ pub struct Bed {
 }
 
 /// New flows for each measurement with one service.
-const CHAIN: u32 = 1000;
+const CHAIN: u32 = 8000;
 /// A number with no factor in common with any number of flows: entries lie in memory in another order than the ring's.
 const STRIDE: u64 = 61_837;
 

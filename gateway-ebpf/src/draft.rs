@@ -1,0 +1,78 @@
+//! A new flow in the making: its two entries, one after the other, in one place outside the stack.
+
+use gateway_common::{Backend, ConntrackEntry, Direction, Flow, FlowState, Port, Protocol};
+
+/// What became of a new flow that has found a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Established {
+    /// It is tracked; its forward entry is still in the draft.
+    Begun,
+    /// Another CPU tracked it first; its choice stands.
+    Known,
+}
+
+/// A new flow in the making. Filled field by field, because whole values would pass through the stack.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Draft {
+    /// The flow of its replies.
+    pub reply: Flow,
+    /// The entry that is added next; once the flow has begun, its forward entry.
+    pub entry: ConntrackEntry,
+}
+
+impl Draft {
+    /// The backend will answer like this; with an `attempt` that is not 0, to another port of the client.
+    #[inline(always)]
+    pub const fn expect_reply(&mut self, flow: &Flow, backend: &Backend, attempt: u32) {
+        self.reply.source = backend.address;
+        self.reply.source_port = backend.port;
+        self.reply.destination = flow.source;
+        self.reply.destination_port =
+            if attempt == 0 { flow.source_port } else { another_port(flow.source_port, attempt) };
+        self.reply.protocol = flow.protocol;
+        self.reply._reserved = [0; 3];
+    }
+
+    /// What both entries have in common, but for the ids.
+    #[inline(always)]
+    pub const fn begin_entry(&mut self, protocol: Protocol, now_ns: u64) {
+        let state = match protocol {
+            Protocol::TCP => FlowState::Syn,
+            _ => FlowState::Datagrams,
+        };
+        self.entry.last_seen_ns = now_ns;
+        self.entry.state = state as u8;
+        self.entry.fins = 0;
+        self.entry._reserved = [0; 5];
+    }
+
+    /// Makes it the entry of the replies, whose packets are rewritten to the opposite of the flow.
+    #[inline(always)]
+    pub const fn turn_to_reply(&mut self, flow: &Flow) {
+        direct(&mut self.entry, flow, Direction::Reverse);
+    }
+
+    /// Makes it the flow's own entry, whose packets are rewritten to the opposite of the reply.
+    #[inline(always)]
+    pub const fn turn_to_flow(&mut self) {
+        direct(&mut self.entry, &self.reply, Direction::Forward);
+    }
+}
+
+/// Makes it the entry of the direction whose packets are rewritten to the opposite of `twin`: the twin's key.
+#[inline(always)]
+const fn direct(entry: &mut ConntrackEntry, twin: &Flow, direction: Direction) {
+    entry.source = twin.destination;
+    entry.destination = twin.source;
+    entry.source_port = twin.destination_port;
+    entry.destination_port = twin.source_port;
+    entry.direction = direction as u8;
+}
+
+/// Another port of the upper half, away from those that mean something, for each attempt.
+#[inline(always)]
+const fn another_port(port: Port, attempt: u32) -> Port {
+    const STRIDE: u16 = 7919;
+    Port::new(port.get().wrapping_add(STRIDE.wrapping_mul(attempt as u16)) | 0x8000)
+}
