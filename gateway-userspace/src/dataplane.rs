@@ -10,6 +10,7 @@ mod dump;
 mod error;
 pub mod hooks;
 mod maps;
+mod namespace;
 mod object;
 mod sweep;
 mod syscall;
@@ -26,7 +27,7 @@ use gateway_common::{Backend, ConntrackEntry, Flow, Frontend, FrontendKey};
 
 pub use self::attach::{Attached, Uplink};
 use self::bpffs::Directory;
-pub use self::bpffs::{Unloaded, is_locked, unload};
+pub use self::bpffs::{Unloaded, Unloading, is_locked};
 pub use self::dump::{
     BackendDump, ConnectionsDump, CounterDump, Dump, FlowsDump, FrontendDump, GroupDump, TrafficDump, VipDump,
 };

@@ -10,7 +10,7 @@ use gateway_common::Address;
 use tracing::warn;
 
 use super::{Outcome, print};
-use crate::dataplane::{self, View};
+use crate::dataplane::{self, Unloading, View};
 use crate::host::Host;
 use crate::state::RunDirectory;
 
@@ -27,16 +27,20 @@ Removes links, maps, VIP addresses, neighbour entries and the agent's state, and
 pub struct Arguments {}
 
 pub fn execute(_: &Arguments, bpffs: &Path) -> anyhow::Result<Outcome> {
-    if !bpffs.exists() {
-        print(&format!("nothing is loaded at {}\n", bpffs.display()))?;
-        return Ok(Outcome::Fine);
-    }
-    if dataplane::is_locked(bpffs)? {
-        bail!("an agent holds {}: stop it before you unload", bpffs.display());
-    }
+    let unloading = match Unloading::begin(bpffs) {
+        Ok(unloading) => unloading,
+        Err(dataplane::Error::NotLoaded(_)) => {
+            print(&format!("nothing is loaded at {}\n", bpffs.display()))?;
+            return Ok(Outcome::Fine);
+        }
+        Err(dataplane::Error::Locked { .. }) => {
+            bail!("an agent holds {}: stop it before you unload", bpffs.display())
+        }
+        Err(error) => return Err(error.into()),
+    };
     let directory = RunDirectory::of(bpffs)?;
     let removed = take_from_host(bpffs, &directory)?;
-    let unloaded = dataplane::unload(bpffs)?;
+    let unloaded = unloading.finish()?;
     directory.remove().context("the agent's state cannot be removed")?;
     print(&format!(
         "unloaded {}: {} links, {} maps, {removed} VIP addresses\n",

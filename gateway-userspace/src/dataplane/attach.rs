@@ -4,10 +4,7 @@
 //! Only a link whose device is gone is made anew. First on ingress and last on egress.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use aya::Ebpf;
@@ -18,13 +15,8 @@ use gateway_common::maps::programs;
 
 use super::bpffs::{self, Directory};
 use super::error::Error;
+use super::namespace::{GUARD_LINK, Namespace};
 use super::{object, syscall};
-
-/// The network namespace of the calling thread, whose local deliveries the guard sees.
-const NETWORK_NAMESPACE: &str = "/proc/thread-self/ns/net";
-
-/// The name of the guard's link.
-pub(super) const GUARD_LINK: &str = "guard";
 
 /// A device by which clients' packets come and go.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,8 +71,8 @@ impl Hook<'_> {
 
 /// Makes the pinned links exactly those of these uplinks and the guard.
 pub(super) fn attach(ebpf: &mut Ebpf, directory: &Directory, uplinks: &[Uplink]) -> Result<Attached, Error> {
-    let namespace = File::open(NETWORK_NAMESPACE).map_err(|source| guard_error("open", source))?;
-    let inode = namespace.metadata().map_err(|source| guard_error("open", source))?.ino() as u32;
+    // The guard sees the local deliveries of this one.
+    let namespace = Namespace::current()?;
     let hooks = uplinks.iter().flat_map(|uplink| [Hook::Ingress(uplink), Hook::Egress(uplink)]);
     let hooks: BTreeMap<String, Hook> =
         std::iter::once(Hook::Guard).chain(hooks).map(|hook| (hook.link(), hook)).collect();
@@ -88,7 +80,7 @@ pub(super) fn attach(ebpf: &mut Ebpf, directory: &Directory, uplinks: &[Uplink])
     let mut attached = Attached::default();
     let mut first_error = None;
     for (link, &hook) in &hooks {
-        let outcome = ensure(ebpf, &directory.links().join(link), hook, &namespace, inode, &mut attached);
+        let outcome = ensure(ebpf, &directory.links().join(link), hook, &namespace, &mut attached);
         if let Err(error) = outcome {
             first_error.get_or_insert(error);
         }
@@ -108,13 +100,12 @@ fn ensure(
     ebpf: &mut Ebpf,
     path: &Path,
     hook: Hook<'_>,
-    namespace: &File,
-    namespace_inode: u32,
+    namespace: &Namespace,
     attached: &mut Attached,
 ) -> Result<(), Error> {
     let target = match hook {
         Hook::Ingress(uplink) | Hook::Egress(uplink) => uplink.index,
-        Hook::Guard => namespace_inode,
+        Hook::Guard => namespace.inode,
     };
     if path.exists() {
         let link = syscall::open_pinned(path).map_err(|source| Error::Pin { path: path.to_owned(), source })?;
@@ -141,12 +132,12 @@ fn ensure(
     Ok(())
 }
 
-fn create(ebpf: &mut Ebpf, hook: Hook<'_>, namespace: &File) -> Result<FdLink, Error> {
+fn create(ebpf: &mut Ebpf, hook: Hook<'_>, namespace: &Namespace) -> Result<FdLink, Error> {
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Attach { link: hook.link(), source };
     let (uplink, direction, order) = match hook {
         Hook::Guard => {
             let program = object::guard(ebpf)?;
-            let id = program.attach(namespace).map_err(|error| failed(error.into()))?;
+            let id = program.attach(&namespace.file).map_err(|error| failed(error.into()))?;
             return Ok(program.take_link(id).map_err(|error| failed(error.into()))?.into());
         }
         Hook::Ingress(uplink) => (uplink, TcAttachType::Ingress, LinkOrder::first()),
@@ -157,10 +148,6 @@ fn create(ebpf: &mut Ebpf, hook: Hook<'_>, namespace: &File) -> Result<FdLink, E
     let id = program.attach_with_options(&uplink.name, direction, options).map_err(|error| failed(error.into()))?;
     let link = program.take_link(id).map_err(|error| failed(error.into()))?;
     link.try_into().map_err(|error: LinkError| failed(error.into()))
-}
-
-fn guard_error(action: &'static str, source: io::Error) -> Error {
-    Error::File { action, path: NETWORK_NAMESPACE.into(), source }
 }
 
 #[cfg(test)]

@@ -16,10 +16,16 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::error::Error;
-use super::syscall;
+use super::{namespace, syscall};
 
 /// Where every distribution mounts it.
 const USUAL_MOUNT_POINT: &str = "/sys/fs/bpf";
+
+/// Where the links are, below the directory.
+const LINKS: &str = "links";
+
+/// Why a directory stays: something else lies there, or it is where the bpffs is mounted.
+const KEPT: [io::ErrorKind; 2] = [io::ErrorKind::DirectoryNotEmpty, io::ErrorKind::ResourceBusy];
 
 /// A bpffs directory that nobody else works with.
 #[derive(Debug)]
@@ -35,6 +41,7 @@ impl Directory {
         create(path)?;
         let directory = Self::lock(path)?;
         refuse_other_layouts(path)?;
+        namespace::refuse_other(path)?;
         create(&maps(path))?;
         create(&links(path))?;
         Ok(directory)
@@ -66,7 +73,7 @@ impl Directory {
     }
 }
 
-/// What [`unload`] removed.
+/// What [`Unloading::finish`] removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unloaded {
     /// Links that were detached.
@@ -87,28 +94,46 @@ pub fn is_locked(bpffs: &Path) -> Result<bool, Error> {
     }
 }
 
-/// Detaches all links, removes all maps, of any layout version, and the directory.
-pub fn unload(bpffs: &Path) -> Result<Unloaded, Error> {
-    if !bpffs.exists() {
-        return Err(Error::NotLoaded(bpffs.to_owned()));
-    }
-    let _lock = Directory::lock(bpffs)?;
-    let mut unloaded = Unloaded::default();
-    for link in entries(&links(bpffs))? {
-        remove_link(&link)?;
-        unloaded.links += 1;
-    }
-    for directory in entries(bpffs)? {
-        if layout_of(&directory).is_some() {
-            for map in entries(&directory)? {
-                fs::remove_file(&map).map_err(|source| file_error("remove", &map, source))?;
-                unloaded.maps += 1;
-            }
+/// A datapath that is about to go. Nobody else works with its directory meanwhile.
+#[derive(Debug)]
+pub struct Unloading {
+    directory: Directory,
+}
+
+impl Unloading {
+    /// Locks the directory, if it is one of a datapath and this is the network namespace that the datapath serves.
+    pub fn begin(bpffs: &Path) -> Result<Self, Error> {
+        if !is_bpffs(bpffs) || !entries(bpffs)?.iter().any(|path| is_part(path)) {
+            return Err(Error::NotLoaded(bpffs.to_owned()));
         }
-        fs::remove_dir(&directory).map_err(|source| file_error("remove", &directory, source))?;
+        let directory = Directory::lock(bpffs)?;
+        namespace::refuse_other(bpffs)?;
+        Ok(Self { directory })
     }
-    fs::remove_dir(bpffs).map_err(|source| file_error("remove", bpffs, source))?;
-    Ok(unloaded)
+
+    /// Detaches all links, removes all maps, of any layout version, and the directory. What lies there besides is
+    /// not ours: it stays, and the directory with it.
+    pub fn finish(self) -> Result<Unloaded, Error> {
+        let bpffs = &self.directory.path;
+        let mut unloaded = Unloaded::default();
+        for link in entries(&links(bpffs))? {
+            remove_link(&link)?;
+            unloaded.links += 1;
+        }
+        for part in entries(bpffs)?.iter().filter(|path| is_part(path)) {
+            if layout_of(part).is_some() {
+                for map in entries(part)? {
+                    fs::remove_file(&map).map_err(|source| file_error("remove", &map, source))?;
+                    unloaded.maps += 1;
+                }
+            }
+            fs::remove_dir(part).map_err(|source| file_error("remove", part, source))?;
+        }
+        match fs::remove_dir(bpffs) {
+            Err(error) if !KEPT.contains(&error.kind()) => Err(file_error("remove", bpffs, error)),
+            Ok(()) | Err(_) => Ok(unloaded),
+        }
+    }
 }
 
 /// Detaches a pinned link at once and removes its pin.
@@ -130,7 +155,7 @@ pub(super) fn maps(bpffs: &Path) -> PathBuf {
 
 /// Where the links are.
 pub(super) fn links(bpffs: &Path) -> PathBuf {
-    bpffs.join("links")
+    bpffs.join(LINKS)
 }
 
 /// Fails if there are maps that this build does not understand.
@@ -165,6 +190,11 @@ pub(super) fn entries(directory: &Path) -> Result<Vec<PathBuf>, Error> {
 /// A path's last part, for people.
 pub(super) fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Whether a path in a bpffs directory is one of those that an agent makes there.
+fn is_part(path: &Path) -> bool {
+    layout_of(path).is_some() || path.file_name().is_some_and(|name| name == LINKS)
 }
 
 fn layout_of(directory: &Path) -> Option<u32> {
@@ -238,6 +268,27 @@ mod tests {
         let error = refuse_other_layouts(directory.path()).expect_err("another layout");
 
         assert!(error.to_string().contains("v999") && error.to_string().contains("beeline unload"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_outside_of_a_bpffs_is_never_emptied() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("v1/notes");
+        fs::create_dir(directory.path().join("v1")).expect("a directory");
+        fs::write(&file, "mine").expect("a file");
+
+        let error = Unloading::begin(directory.path()).expect_err("no bpffs");
+
+        assert!(matches!(error, Error::NotLoaded(_)), "{error}");
+        assert!(file.exists());
+    }
+
+    #[test]
+    fn only_what_an_agent_makes_is_part_of_a_datapath() {
+        let parts = ["v1", "links"].map(|name| is_part(&Path::new("/sys/fs/bpf").join(name)));
+        let others = ["tc", "cilium", "vips", "linkset"].map(|name| is_part(&Path::new("/sys/fs/bpf").join(name)));
+
+        assert_eq!((parts, others), ([true; 2], [false; 4]));
     }
 
     #[test]

@@ -26,6 +26,14 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// The pinned datapath serves somewhere else.
+    #[error(
+        "the datapath at `{}` serves another network namespace: work with it there, or name another directory with --bpffs", path.display()
+    )]
+    OtherNamespace {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The pinned maps are of another version.
     #[error("`{}` holds maps of layout {found}, this build needs v{expected}: run `beeline unload` first", path.display())]
     OtherLayout {
