@@ -44,6 +44,20 @@ impl Address {
         [a, b, c, d]
     }
 
+    /// The bits in which two addresses differ, all words together; 0 if they are the same.
+    #[inline(always)]
+    pub const fn difference(&self, other: &Self) -> u32 {
+        let (these, those) = (self.words(), other.words());
+        (these[0] ^ those[0]) | (these[1] ^ those[1]) | (these[2] ^ those[2]) | (these[3] ^ those[3])
+    }
+
+    /// Whether it is the v4-mapped form of an IPv4 address.
+    #[inline(always)]
+    pub const fn is_v4_mapped(&self) -> bool {
+        let [first, second, third, _] = self.words();
+        first | second | (third ^ u32::from_ne_bytes([0, 0, 0xff, 0xff])) == 0
+    }
+
     /// The address as four words, each holding its octets as they lie in memory.
     #[inline(always)]
     pub const fn words(&self) -> [u32; 4] {

@@ -34,7 +34,8 @@ pub struct Counter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Event {
-    /// Two CPUs created one flow at once; the loser's step of the schedule went to nobody.
+    /// A step of the schedule went to nobody: two CPUs created one flow at once, or the chosen backend already talked to
+    /// the client's port.
     LostStep = 0,
     /// A new SYN met an entry that was closing or stale; the old flow made room.
     FlowReplaced = 1,

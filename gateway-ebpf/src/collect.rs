@@ -12,7 +12,7 @@ pub fn collect<T: Tables>(candidate: &Flow, settings: &Settings, tables: &T) -> 
     let Some(entry) = tables.conntrack(candidate) else { return false };
     let mut last_seen_ns = entry.last_seen_ns;
     let mut state = entry.state;
-    let twin = tables.conntrack(&entry.twin(candidate.protocol));
+    let twin = tables.conntrack(&entry.twin(candidate.protocol)).filter(|twin| twin.is_twin_of(candidate));
     if let Some(twin) = &twin {
         last_seen_ns = last_seen_ns.max(twin.last_seen_ns);
     }

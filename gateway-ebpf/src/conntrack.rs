@@ -74,10 +74,12 @@ pub fn advance<T: Tables>(entry: &mut ConntrackEntry, flags: Option<TcpFlags>, p
     if entry.state == FlowState::Syn as u8 && !flags.opens() && was_answered(entry, protocol, tables) {
         entry.state = FlowState::Established as u8;
     }
-    if flags.rst() {
+    if flags.fin() {
+        entry.fin_sent = 1;
+    }
+    // Asked at each packet: of two FINs that cross, neither may see the other.
+    if flags.rst() || has_both_fins(entry) {
         entry.state = FlowState::Closing as u8;
-    } else if flags.fin() {
-        close_half(entry, ConntrackEntry::FIN_SENT);
     }
 }
 
@@ -93,10 +95,11 @@ pub fn advance_reply<T: Tables>(entry: &mut ConntrackEntry, flags: Option<TcpFla
         return;
     }
     let Some(forward) = tables.conntrack(&entry.twin(protocol)) else { return };
-    if flags.rst() {
+    if flags.fin() {
+        forward.fin_received = 1;
+    }
+    if flags.rst() || has_both_fins(forward) {
         forward.state = FlowState::Closing as u8;
-    } else {
-        close_half(forward, ConntrackEntry::FIN_RECEIVED);
     }
 }
 
@@ -110,11 +113,8 @@ fn touch<T: Tables>(entry: &mut ConntrackEntry, tables: &T) {
 }
 
 #[inline(always)]
-const fn close_half(forward: &mut ConntrackEntry, fin: u8) {
-    forward.fins |= fin;
-    if forward.fins == ConntrackEntry::FIN_SENT | ConntrackEntry::FIN_RECEIVED {
-        forward.state = FlowState::Closing as u8;
-    }
+const fn has_both_fins(forward: &ConntrackEntry) -> bool {
+    forward.fin_sent & forward.fin_received != 0
 }
 
 #[inline(always)]
@@ -123,13 +123,15 @@ fn was_answered<T: Tables>(forward: &ConntrackEntry, protocol: Protocol, tables:
 }
 
 /// Removes both entries of a flow, of which `entry` is the one with the key `flow`. The one who removes the forward
-/// entry counts the flow's end.
+/// entry counts the flow's end. Another CPU may have removed the flow just now, and `entry` be another flow's already:
+/// so the twin goes only if it is this flow's.
 #[inline(always)]
 pub fn forget<T: Tables>(flow: &Flow, entry: &ConntrackEntry, tables: &T) {
     let ConntrackEntry { frontend, backend, direction, .. } = *entry;
     let twin = entry.twin(flow.protocol);
+    let agreed = tables.conntrack(&twin).is_some_and(|other| other.is_twin_of(flow));
     let removed = tables.untrack(flow);
-    let removed_twin = tables.untrack(&twin);
+    let removed_twin = agreed && tables.untrack(&twin);
     if if direction == Direction::Forward as u8 { removed } else { removed_twin } {
         tables.count_end(frontend, backend);
     }

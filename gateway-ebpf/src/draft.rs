@@ -43,8 +43,9 @@ impl Draft {
         };
         self.entry.last_seen_ns = now_ns;
         self.entry.state = state as u8;
-        self.entry.fins = 0;
-        self.entry._reserved = [0; 5];
+        self.entry.fin_sent = 0;
+        self.entry.fin_received = 0;
+        self.entry._reserved = [0; 4];
     }
 
     /// Makes it the entry of the replies, whose packets are rewritten to the opposite of the flow.

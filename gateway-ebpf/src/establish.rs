@@ -43,7 +43,7 @@ pub fn establish<T: Tables>(flow: &Flow, tables: &T) -> Result<Established, Drop
                 tables.count_event(Event::LostStep);
                 return Ok(Established::Known);
             }
-            Tracked::Collision => {}
+            Tracked::Collision => tables.count_event(Event::LostStep),
             Tracked::Full => return Err(DropReason::ConntrackFull),
         }
     }
@@ -71,7 +71,12 @@ fn track<T: Tables>(flow: &Flow, draft: &mut Draft, tables: &T) -> Tracked {
         match occupant(flow, &draft.reply, tables) {
             Occupant::SameFlow => {}
             Occupant::Other => return Tracked::Collision,
-            Occupant::Left => inserted = tables.track(&draft.reply, &draft.entry),
+            Occupant::Left => {
+                inserted = tables.track(&draft.reply, &draft.entry);
+                if inserted == Err(TrackError::Exists) {
+                    return Tracked::Collision;
+                }
+            }
         }
     }
     if inserted == Err(TrackError::Full) {
@@ -106,8 +111,9 @@ fn occupant<T: Tables>(flow: &Flow, reply: &Flow, tables: &T) -> Occupant {
     if !stale && found.is_twin_of(flow) {
         return Occupant::SameFlow;
     }
-    let other = tables.conntrack(&found.twin(reply.protocol));
-    let over = other.is_none_or(|forward| forward.state == FlowState::Closing as u8);
+    let other = tables.conntrack(&found.twin(reply.protocol)).filter(|forward| forward.is_twin_of(reply));
+    // Without its forward entry it is over, unless another CPU is about to add that.
+    let over = other.map_or(found.last_seen_ns != tables.now_ns(), |forward| forward.state == FlowState::Closing as u8);
     if !stale && !over {
         return Occupant::Other;
     }

@@ -53,6 +53,9 @@ pub fn ingress<'a, T: Tables>(
     }
     let transport = headers.read_transport(packet);
     let headers = headers.settle();
+    if headers.claims_ipv4() {
+        return Verdict::Pass;
+    }
     match transport {
         Transport::Tcp(flags) => to_vip(headers, Some(flags), tables),
         Transport::Udp => to_vip(headers, None, tables),
@@ -82,6 +85,9 @@ pub fn egress<'a, T: Tables>(
     }
     let transport = headers.read_transport(packet);
     let headers = headers.settle();
+    if headers.claims_ipv4() {
+        return Verdict::Pass;
+    }
     match transport {
         Transport::Tcp(flags) => from_backend(headers, Some(flags), tables),
         Transport::Udp => from_backend(headers, None, tables),
@@ -123,20 +129,14 @@ fn at_vip<'a, T: Tables>(headers: &Headers, verdict: Verdict<'a>, tables: &T) ->
 fn to_vip<'a, T: Tables>(headers: &'a Headers, flags: Option<TcpFlags>, tables: &'a T) -> Verdict<'a> {
     let flow = &headers.flow;
     if let Some(entry) = tables.conntrack(flow) {
-        match conntrack::standing(entry, flags, tables) {
-            Standing::Alive => {
-                conntrack::advance(entry, flags, flow.protocol, tables);
-                return forward(headers, entry, tables);
-            }
-            Standing::Renew(event) => {
-                conntrack::forget(flow, entry, tables);
-                tables.count_event(event);
-            }
-            Standing::Gone => {
-                conntrack::forget(flow, entry, tables);
-                return Verdict::Refuse(DropReason::BackendGone);
-            }
+        let standing = conntrack::standing(entry, flags, tables);
+        if standing == Standing::Alive {
+            conntrack::advance(entry, flags, flow.protocol, tables);
+            return forward(headers, entry, tables);
         }
+        conntrack::forget(flow, entry, tables);
+        let Standing::Renew(event) = standing else { return Verdict::Refuse(DropReason::BackendGone) };
+        tables.count_event(event);
     } else if flags.is_some_and(|flags| !flags.opens()) {
         return at_vip(headers, Verdict::Refuse(DropReason::NoFlow), tables);
     }

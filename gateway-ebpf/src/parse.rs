@@ -193,6 +193,13 @@ impl Headers {
         Located::Ip
     }
 
+    /// Whether an IPv6 header claims an IPv4 address, v4-mapped. On the wire such a packet is forged (RFC 4942 section 2.2),
+    /// and here it would be taken for one of IPv4.
+    #[inline(always)]
+    pub fn claims_ipv4(&self) -> bool {
+        self.family == Family::V6 && (self.flow.source.is_v4_mapped() || self.flow.destination.is_v4_mapped())
+    }
+
     /// Whether the packet may carry an ICMP message, told without reading further.
     #[inline(always)]
     pub const fn may_be_icmp(&self) -> bool {
@@ -276,6 +283,9 @@ impl Headers {
             self.transport_offset += size_of::<FragmentHeader>() as u16 + u16::from(header.length) * unit_bytes;
             if self.fragment == Fragment::Later {
                 return Some(());
+            }
+            if self.transport_offset > MAX_OFFSET {
+                return None;
             }
         }
         Some(())

@@ -233,6 +233,29 @@ fn a_too_small_path_is_told_to_the_sender_in_the_terms_it_knows() {
 }
 
 #[test]
+fn an_ipv6_packet_that_claims_ipv4_addresses_meets_no_ipv4_flow() {
+    let lab = Lab::with_backends(lab::FAMILIES[0], &[1]);
+    let reset = Packet::tcp(client(lab::FAMILIES[0]), 40_000, vip(lab::FAMILIES[0]), VIP_PORT, "R");
+    lab.connect(lab::FAMILIES[0], 40_000);
+
+    let seen = lab.receive(&reset.in_ipv6());
+
+    assert_eq!(seen, Seen::Passed);
+    assert_eq!(lab.tables.state(&reset.flow()), Some(FlowState::Established));
+}
+
+#[test]
+fn a_transport_header_beyond_all_reach_is_not_looked_for_elsewhere() {
+    let family = lab::FAMILIES[1];
+    let lab = Lab::with_backends(family, &[1]);
+    let syn = Packet::tcp(client(family), 40_000, vip(family), VIP_PORT, "S");
+
+    let seen = lab.receive(&syn.behind_extensions(4, 255));
+
+    assert_eq!(seen, Seen::Truncated(Shortage::Ours));
+}
+
+#[test]
 fn a_packet_that_ends_before_its_headers_do_asks_for_more() {
     let family = lab::FAMILIES[0];
     let lab = Lab::with_backends(family, &[1]);

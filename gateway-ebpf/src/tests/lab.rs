@@ -148,6 +148,32 @@ impl Packet {
         Self::with_ports(flow.protocol, (flow.source, ports.0), (flow.destination, ports.1), &body)
     }
 
+    /// The same addresses, v4-mapped, in an IPv6 header.
+    pub fn in_ipv6(&self) -> Self {
+        let mut bytes = self.bytes[..ETHERNET - 2].to_vec();
+        bytes.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 0, self.flow.protocol.number(), 64]);
+        bytes.extend(self.flow.source.octets());
+        bytes.extend(self.flow.destination.octets());
+        bytes.extend(&self.bytes[self.transport()..]);
+        let mut packet = Self { bytes, flow: self.flow };
+        packet.seal();
+        packet
+    }
+
+    /// The same behind IPv6 destination options, each of this many times eight bytes beyond the first eight.
+    pub fn behind_extensions(&self, count: usize, units: u8) -> Self {
+        const DESTINATION_OPTIONS: u8 = 60;
+        let mut bytes = self.bytes[..self.transport()].to_vec();
+        bytes[ETHERNET + 6] = DESTINATION_OPTIONS;
+        for left in (0..count).rev() {
+            let next = if left == 0 { self.flow.protocol.number() } else { DESTINATION_OPTIONS };
+            bytes.extend([next, units]);
+            bytes.resize(bytes.len() + 6 + usize::from(units) * 8, 0);
+        }
+        bytes.extend(&self.bytes[self.transport()..]);
+        Self { bytes, flow: self.flow }
+    }
+
     pub fn truncated(&self, length: usize) -> Self {
         Self { bytes: self.bytes[..length].to_vec(), flow: self.flow }
     }

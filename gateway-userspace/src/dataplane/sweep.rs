@@ -183,8 +183,9 @@ mod tests {
             frontend: 0,
             state: state as u8,
             direction: Direction::Forward as u8,
-            fins: 0,
-            _reserved: [0; 5],
+            fin_sent: 0,
+            fin_received: 0,
+            _reserved: [0; 4],
         }
     }
 

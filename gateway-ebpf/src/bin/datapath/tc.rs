@@ -21,6 +21,8 @@ use crate::maps::{Maps, Scratch, count_drop, scratch};
 /// The next program of the chain decides (`include/uapi/linux/bpf.h`, `TCX_NEXT`); never `TC_ACT_OK`, which would
 /// end the chain.
 const TCX_NEXT: i32 = -1;
+/// The frame is another host's (`include/uapi/linux/if_packet.h`): the device is promiscuous, or the segment was flooded.
+const PACKET_OTHERHOST: u32 = 3;
 /// How much of a packet is made linear when a header lies beyond what can be read: as far as headers may reach.
 const MAX_HEADERS_BYTES: u32 = 512;
 /// "The address that changes is IPv6": right for complete checksums (kernel 6.16, and backports). Older kernels
@@ -40,6 +42,11 @@ pub enum Hook {
 /// of the packet made linear.
 #[inline(always)]
 pub fn run(skb: *mut __sk_buff, link: LinkHeader, hook: Hook) -> i32 {
+    // SAFETY: the context the kernel handed to the program.
+    if hook == Hook::Ingress && link == LinkHeader::Ethernet && unsafe { (*skb).pkt_type } == PACKET_OTHERHOST {
+        // The host will not take it, so no flow may begin.
+        return TCX_NEXT;
+    }
     let Some(scratch) = scratch() else { return TCX_NEXT };
     let mut pulled = false;
     loop {

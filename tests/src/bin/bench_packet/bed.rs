@@ -199,8 +199,9 @@ impl Bed {
             frontend: service,
             state: FlowState::Established as u8,
             direction: direction as u8,
-            fins: 0,
-            _reserved: [0; 5],
+            fin_sent: 0,
+            fin_received: 0,
+            _reserved: [0; 4],
         }
     }
 
