@@ -30,17 +30,17 @@ pub struct Flags {
     pub adopt_tencent_annotations: bool,
 
     /// Flows that can be tracked at once
-    #[arg(long, value_name = "N", default_value_t = maps::DEFAULT_MAX_FLOWS,
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = maps::DEFAULT_MAX_FLOWS,
         value_parser = clap::value_parser!(u32).range(1..=MOST_FLOWS))]
     pub max_flows: u32,
 
     /// Frontends that can be programmed
-    #[arg(long, value_name = "N", default_value_t = maps::DEFAULT_MAX_FRONTENDS,
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = maps::DEFAULT_MAX_FRONTENDS,
         value_parser = clap::value_parser!(u32).range(1..=MOST_FRONTENDS))]
     pub max_frontends: u32,
 
     /// Backends that can be programmed
-    #[arg(long, value_name = "N", default_value_t = maps::DEFAULT_MAX_BACKENDS,
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = maps::DEFAULT_MAX_BACKENDS,
         value_parser = clap::value_parser!(u32).range(1..=MOST_BACKENDS))]
     pub max_backends: u32,
 

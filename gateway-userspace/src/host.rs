@@ -126,10 +126,7 @@ impl Host {
         let ethernet: Vec<_> = uplinks.iter().filter(|device| device.ethernet).collect();
         let wanted: BTreeSet<Proxy> =
             ethernet.iter().flat_map(|device| vips.iter().filter_map(|vip| Proxy::of(*vip, device.index))).collect();
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        for device in &ethernet {
+        for device in ethernet.iter().filter(|_| !wanted.is_empty()) {
             answer_at_once(device, published);
         }
         let present: BTreeSet<Proxy> = neighbours::list(&mut self.netlink)?.into_iter().collect();

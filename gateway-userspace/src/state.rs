@@ -44,6 +44,8 @@ pub struct State {
     pub problems: Vec<String>,
     /// What is not exactly as the objects ask, one line each.
     pub notes: Vec<String>,
+    /// Why nothing was reconciled since the last reconcile; it is tried again and again.
+    pub failure: Option<String>,
     /// The last reconcile.
     pub last_reconcile: Option<LastReconcile>,
     /// Map writes since the agent started.

@@ -6,6 +6,7 @@
 
 mod endpoints;
 mod gateways;
+mod pods;
 mod references;
 mod selector;
 mod services;
@@ -97,12 +98,24 @@ pub fn translate(objects: &Objects, options: &Options) -> Translation {
         translation.model.services.extend(service.map(|service| (claim.key, service)));
     }
     losers.report(&mut report);
+    refuse_addresses_of_pods(&cluster, &mut translation, &mut report);
     translation.model.living_pods = cluster.living_pods();
     // A VIP whose listeners have no route yet exposes nothing, so nobody has to hold it.
     let in_use: BTreeSet<Address> = translation.model.services.keys().map(|key| key.address).collect();
     translation.vips.retain(|address, _| in_use.contains(address));
     translation.problems = report.problems.into_iter().collect();
     translation
+}
+
+/// A VIP that is a Pod's own address would take the Pod off the network.
+fn refuse_addresses_of_pods(cluster: &Cluster<'_>, translation: &mut Translation, report: &mut Report) {
+    for (address, pod) in cluster.pod_addresses() {
+        let Some(vip) = translation.vips.remove(&address) else { continue };
+        let message =
+            format!("{address} is the address of Pod {pod}: the VIP is not served: choose an address that nobody has");
+        report.add(vip.problem(message));
+        translation.model.services.retain(|key, _| key.address != address);
+    }
 }
 
 /// Everything that is wrong with a folder of manifests, for people who want to know before they serve it.

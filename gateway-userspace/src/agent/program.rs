@@ -55,6 +55,8 @@ pub struct Programmer {
     names: Names,
     said: report::Said,
     deadline: Option<Instant>,
+    /// Whether a plan was not done whole, so that the reconciler is wrong about the maps.
+    stale: bool,
     /// Whether VIPs wait for their last flows to end, so that it matters when they have.
     waiting: bool,
 }
@@ -76,6 +78,7 @@ impl Programmer {
             names: Names::default(),
             said: report::Said::default(),
             deadline: None,
+            stale: false,
             waiting: false,
         }
     }
@@ -119,16 +122,21 @@ impl Programmer {
 
     /// Makes everything as it shall be, and tries again later if that fails.
     pub fn reconcile(&mut self, cause: Cause, since: Instant) {
-        let outcome = match self.apply() {
-            Ok(outcome) => outcome,
-            Err(failure) => {
-                error!("reconcile failed, trying again: {failure:#}");
-                self.adopt_again();
-                self.deadline = Some(Instant::now() + RETRY);
-                return;
-            }
-        };
-        self.tell(cause, since, outcome);
+        match self.adopt_if_stale().and_then(|()| self.apply()) {
+            Ok(outcome) => self.tell(cause, since, outcome),
+            Err(failure) => self.failed(&failure),
+        }
+    }
+
+    fn failed(&mut self, failure: &anyhow::Error) {
+        let failure = format!("{failure:#}");
+        error!("reconcile failed, trying again: {failure}");
+        self.stale = true;
+        self.deadline = Some(Instant::now() + RETRY);
+        if self.parts.state.failure.as_ref() != Some(&failure) {
+            self.parts.state.failure = Some(failure);
+            self.record();
+        }
     }
 
     /// Takes the news of a scan of all flows.
@@ -191,10 +199,11 @@ impl Programmer {
         problems.dedup();
         let notes: Vec<String> = plan.notes.iter().map(ToString::to_string).collect();
         let news = self.said.update(&problems, &notes);
-        if !asked && writes == 0 && !news && sysctls.is_empty() {
+        let state = &mut self.parts.state;
+        let recovered = state.failure.take().is_some();
+        if !asked && writes == 0 && !news && sysctls.is_empty() && !recovered {
             return;
         }
-        let state = &mut self.parts.state;
         state.problems = problems.iter().map(ToString::to_string).collect();
         state.notes = notes;
         state.vips = plan.host_vips.iter().map(ToString::to_string).collect();
@@ -213,21 +222,22 @@ impl Programmer {
         let mut outcome = directory.write_state(state);
         let names = Names::of(&self.translation.model);
         if outcome.is_ok() && names != self.names {
-            outcome = directory.write_names(&names);
-            self.names = names;
+            outcome = directory.write_names(&names).inspect(|()| self.names = names);
         }
         if let Err(error) = outcome {
             warn!(%error, "the state for `beeline status` could not be written");
         }
     }
 
-    /// Forgets what was believed of the maps and reads them.
-    fn adopt_again(&mut self) {
-        let Parts { dataplane, reconciler, epoch, .. } = &mut self.parts;
-        match dataplane.read_actual() {
-            Ok(actual) => *reconciler = Reconciler::adopt(&actual, dataplane.capacities(), epoch.elapsed()),
-            Err(error) => error!("the maps cannot be read: {error}"),
+    /// After a failure, forgets what was believed of the maps and reads them.
+    fn adopt_if_stale(&mut self) -> anyhow::Result<()> {
+        if self.stale {
+            let Parts { dataplane, reconciler, epoch, .. } = &mut self.parts;
+            let actual = dataplane.read_actual()?;
+            *reconciler = Reconciler::adopt(&actual, dataplane.capacities(), epoch.elapsed());
+            self.stale = false;
         }
+        Ok(())
     }
 }
 

@@ -124,7 +124,7 @@ fn agent(out: &mut String, status: &Status, now: SystemTime) -> std::fmt::Result
     }
     writeln!(out, "manifests  {}", state.manifests.display())?;
     writeln!(out, "uplinks    {}", listed(&state.uplinks))?;
-    writeln!(out, "links      {}", listed(&status.links.iter().map(|link| link.name.clone()).collect::<Vec<_>>()))?;
+    writeln!(out, "links      {}", listed(&status.links.iter().map(link).collect::<Vec<_>>()))?;
     writeln!(out, "VIPs       {}", listed(&state.vips))?;
     let flows = &status.dump.flows;
     writeln!(out, "flows      {} of {}", flows.active, flows.max)?;
@@ -133,6 +133,9 @@ fn agent(out: &mut String, status: &Status, now: SystemTime) -> std::fmt::Result
         let ago = age(last.unix_ms, now);
         let total = state.writes_since_start;
         writeln!(out, "reconciled {ago} ago: {} writes in {} ms, {total} since the start", last.writes, last.took_ms)?;
+    }
+    if let Some(failure) = &state.failure {
+        writeln!(out, "failing    {failure}; what was served before goes on")?;
     }
     for problem in &state.problems {
         writeln!(out, "problem    {problem}")?;
@@ -220,6 +223,11 @@ fn counters(counters: &[CounterDump], all: bool) -> Table {
 
 fn listed(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// A link's name, and whether its device is gone: then nothing passes it.
+fn link(link: &LinkView) -> String {
+    if link.attached { link.name.clone() } else { format!("{} (detached)", link.name) }
 }
 
 /// How long ago that was, in the two largest units.

@@ -257,6 +257,11 @@ pub(super) fn manifest_files(root: &Path) -> io::Result<BTreeSet<PathBuf>> {
     Ok(files)
 }
 
+/// Whether a file at this path would be read.
+pub(super) fn is_manifest_path(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| !is_hidden(name) && is_manifest(name))
+}
+
 /// Dot-files and what editors leave beside the file they edit.
 fn is_hidden(name: &str) -> bool {
     name.starts_with('.') || name.ends_with('~') || (name.starts_with('#') && name.ends_with('#'))

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use gateway_api::apis::experimental::gatewayclasses::GatewayClass;
 use gateway_api::apis::experimental::gateways::Gateway;
 use gateway_api::apis::experimental::referencegrants::ReferenceGrant;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -96,9 +96,15 @@ impl Manifest {
         if let Some(of) = header.kind.strip_suffix("List")
             && let Some(Value::Array(items)) = value.get_mut("items").map(Value::take)
         {
-            for mut item in items {
+            for (index, mut item) in items.into_iter().enumerate() {
                 inherit(&mut item, &header.api_version, of);
+                let first = self.problems.len();
                 self.admit(item, origin);
+                // What cannot say its name, or which kind it is, is found by its place.
+                for problem in self.problems[first..].iter_mut().filter(|problem| !problem.object.contains(' ')) {
+                    let dot = if problem.field.is_empty() { "" } else { "." };
+                    problem.field = format!("items[{index}]{dot}{}", problem.field);
+                }
             }
             return;
         }
@@ -203,7 +209,7 @@ fn typed(id: &ObjectId, value: &Value, origin: &Origin) -> Result<Object, Vec<Pr
     match id.kind {
         Kind::Service => read::<Service>(id, value, origin).map(Object::Service),
         Kind::EndpointSlice => read::<EndpointSlice>(id, value, origin).map(Object::EndpointSlice),
-        Kind::Pod => read::<Pod>(id, value, origin).map(Object::Pod),
+        Kind::Pod => read::<Pod>(id, value, origin).map(|pod| Object::Pod(narrowed(&pod).into())),
         Kind::Upstream => read::<Upstream>(id, value, origin).map(Object::Upstream),
         Kind::Gateway => read::<Gateway>(id, value, origin).map(Object::Gateway),
         Kind::GatewayClass => read::<GatewayClass>(id, value, origin).map(Object::GatewayClass),
@@ -219,6 +225,29 @@ fn read<T: DeserializeOwned>(id: &ObjectId, value: &Value, origin: &Origin) -> R
         let field = if path == "." { String::new() } else { path };
         vec![origin.error(id, field, error.inner().to_string())]
     })
+}
+
+/// A Pod without what nobody here asks for: one of a real cluster has several kilobytes of it.
+fn narrowed(pod: &Pod) -> Pod {
+    let Pod { metadata, spec, status } = pod;
+    let container = |Container { name, ports, .. }: &Container| Container {
+        name: name.clone(),
+        ports: ports.clone(),
+        ..Container::default()
+    };
+    let spec = spec
+        .as_ref()
+        .map(|spec| PodSpec { containers: spec.containers.iter().map(container).collect(), ..PodSpec::default() });
+    let status = status.as_ref().map(|PodStatus { phase, pod_ip, pod_ips, conditions, .. }| PodStatus {
+        phase: phase.clone(),
+        pod_ip: pod_ip.clone(),
+        pod_ips: pod_ips.clone(),
+        conditions: conditions.clone(),
+        ..PodStatus::default()
+    });
+    let mut metadata = metadata.clone();
+    metadata.managed_fields = None;
+    Pod { metadata, spec, status }
 }
 
 /// Labels and annotations that YAML took for something else than text, the commonest slip of all.

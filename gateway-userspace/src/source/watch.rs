@@ -2,8 +2,10 @@
 //!
 //! inotify reports, a short quiet gathers what belongs together (an editor writes, renames and deletes), and a
 //! look at times and sizes every few seconds catches what inotify cannot see: some file systems, and a folder
-//! that was moved away and made anew. It never says what changed; reading the folder does.
+//! that was moved away and made anew. A manifest that somebody still writes is waited for. It never says what
+//! changed; reading the folder does.
 
+use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::{Hash, Hasher};
@@ -13,17 +15,20 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use notify::event::{AccessKind, AccessMode};
+use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::folder::manifest_files;
+use super::folder::{is_manifest_path, manifest_files};
 
 /// Changes that are no further apart than this are one.
 const QUIET: Duration = Duration::from_millis(50);
 /// A change is told of after this time at the latest, however busy the folder is.
 const LONGEST_WAIT: Duration = Duration::from_millis(300);
+/// So long at most is waited for whoever has begun to write a manifest and has not closed it yet: what stands there
+/// meanwhile may be well-formed and still only half of what is meant.
+const WRITER_PATIENCE: Duration = Duration::from_secs(3);
 /// How often the folder is looked at when inotify works, and when it does not.
 const RESCAN: Duration = Duration::from_secs(2);
 const RESCAN_WITHOUT_INOTIFY: Duration = Duration::from_millis(500);
@@ -74,7 +79,9 @@ struct Observer {
     root: PathBuf,
     /// Held, because dropping it ends the reports.
     watcher: Option<RecommendedWatcher>,
-    events: Receiver<()>,
+    events: Receiver<Event>,
+    /// Manifests that were written to and not closed since.
+    unfinished: BTreeSet<PathBuf>,
     fingerprint: Fingerprint,
 }
 
@@ -82,15 +89,16 @@ impl Observer {
     fn new(root: PathBuf) -> Self {
         let (watcher, events) = subscribe(&root);
         let fingerprint = Fingerprint::of(&root);
-        Self { root, watcher, events, fingerprint }
+        Self { root, watcher, events, unfinished: BTreeSet::new(), fingerprint }
     }
 
     /// When the first sign of a change was seen, or nothing if none came for a while.
     fn wait(&mut self) -> Option<Instant> {
         let patience = if self.watcher.is_some() { RESCAN } else { RESCAN_WITHOUT_INOTIFY };
         match self.events.recv_timeout(patience) {
-            Ok(()) => {
+            Ok(event) => {
                 let seen = Instant::now();
+                self.note(event);
                 self.settle(seen);
                 self.look();
                 Some(seen)
@@ -103,13 +111,29 @@ impl Observer {
         }
     }
 
-    fn settle(&self, seen: Instant) {
-        let deadline = seen + LONGEST_WAIT;
+    fn settle(&mut self, seen: Instant) {
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.events.recv_timeout(QUIET.min(left)).is_err() {
-                return;
+            let (quiet, longest) =
+                if self.unfinished.is_empty() { (QUIET, LONGEST_WAIT) } else { (WRITER_PATIENCE, WRITER_PATIENCE) };
+            let left = (seen + longest).saturating_duration_since(Instant::now());
+            let event = if left.is_zero() { None } else { self.events.recv_timeout(quiet.min(left)).ok() };
+            let Some(event) = event else { break };
+            self.note(event);
+        }
+        self.unfinished.clear();
+    }
+
+    /// Keeps the books on who still writes.
+    fn note(&mut self, event: Event) {
+        let manifests = event.paths.into_iter().filter(|path| is_manifest_path(path));
+        match event.kind {
+            EventKind::Modify(ModifyKind::Data(_)) => self.unfinished.extend(manifests),
+            EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(_)) | EventKind::Remove(_) => {
+                for path in manifests {
+                    self.unfinished.remove(&path);
+                }
             }
+            EventKind::Any | EventKind::Create(_) | EventKind::Modify(_) | EventKind::Other => {}
         }
     }
 
@@ -125,12 +149,14 @@ impl Observer {
     }
 }
 
-fn subscribe(root: &Path) -> (Option<RecommendedWatcher>, Receiver<()>) {
+fn subscribe(root: &Path) -> (Option<RecommendedWatcher>, Receiver<Event>) {
     let (sender, events) = channel();
     let report = move |event: notify::Result<Event>| {
-        if event.is_ok_and(|event| is_change(event.kind)) {
+        if let Ok(event) = event
+            && is_change(event.kind)
+        {
             // Nobody listens only while the watching ends.
-            sender.send(()).ok();
+            sender.send(event).ok();
         }
     };
     let watcher = notify::recommended_watcher(report).and_then(|mut watcher| {
@@ -173,6 +199,8 @@ impl Fingerprint {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     /// Far more than a change may take, so that only a lost one fails the test.
@@ -190,6 +218,34 @@ mod tests {
         fs::write(folder.path().join("a.yaml"), "a: 1\n").unwrap();
 
         assert_eq!(told(&mut changes).await.number, 1);
+    }
+
+    #[tokio::test]
+    async fn a_manifest_that_is_still_written_is_not_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.yaml");
+        fs::write(&path, "a: 1\n").unwrap();
+        let mut changes = watch(folder.path().to_path_buf());
+        let mut file = fs::File::create(&path).unwrap();
+        file.write_all(b"a: 1\n").unwrap();
+
+        let early = tokio::time::timeout(LONGEST_WAIT * 3, changes.next()).await;
+        drop(file);
+
+        assert!(early.is_err());
+        assert_eq!(told(&mut changes).await.number, 1);
+    }
+
+    #[tokio::test]
+    async fn an_editors_own_file_that_stays_open_holds_nothing_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut changes = watch(folder.path().to_path_buf());
+        let mut swap = fs::File::create(folder.path().join(".a.yaml.swp")).unwrap();
+        swap.write_all(b"x").unwrap();
+
+        fs::write(folder.path().join("a.yaml"), "a: 1\n").unwrap();
+
+        assert!(told(&mut changes).await.seen.elapsed() < WRITER_PATIENCE);
     }
 
     #[tokio::test]

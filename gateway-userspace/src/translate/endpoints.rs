@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::Report;
+use super::pods::PodsByLabel;
 use super::selector::{Labels, Requirement, has_all};
 use crate::model::{Backend, Member, PodId};
 use crate::source::validate::parse_port;
@@ -52,6 +53,8 @@ pub(super) struct Cluster<'a> {
     pub objects: &'a Objects,
     /// Slices by the Service they belong to.
     slices: BTreeMap<Name, Vec<&'a EndpointSlice>>,
+    /// Of use only to Services without slices: empty if there are none.
+    pods: PodsByLabel<'a>,
 }
 
 /// A backend that an endpoint stands for.
@@ -94,13 +97,21 @@ impl<'a> Cluster<'a> {
                 slices.entry(Name::new(&*name.namespace, service)).or_default().push(&found.object);
             }
         }
-        Self { objects, slices }
+        let lacks_slices = objects.services.keys().any(|service| !slices.contains_key(service));
+        let pods = if lacks_slices { PodsByLabel::new(objects) } else { PodsByLabel::default() };
+        Self { objects, slices, pods }
     }
 
     /// Every Pod that has not ended.
     pub fn living_pods(&self) -> BTreeSet<PodId> {
         let living = self.objects.pods.iter().filter(|(_, pod)| !is_terminal(&pod.object));
         living.map(|(name, pod)| pod_id(name, pod.object.metadata.uid.as_deref())).collect()
+    }
+
+    /// The addresses of every Pod that has not ended.
+    pub fn pod_addresses(&self) -> impl Iterator<Item = (Address, &'a Name)> {
+        let living = self.objects.pods.iter().filter(|(_, pod)| !is_terminal(&pod.object));
+        living.flat_map(|(name, pod)| pod_addresses(&pod.object).map(move |ip| (ip.into(), name)))
     }
 
     /// Names every Pod whose weight cannot be understood.
@@ -190,16 +201,12 @@ impl<'a> Cluster<'a> {
     /// What the endpoint controller would make of the Pods that a Service selects.
     fn pod_candidates(&self, name: &Name, service: &Service, port: &ServicePort, family: Family) -> Vec<Candidate<'a>> {
         let Some(spec) = &service.spec else { return Vec::new() };
-        let Some(selector) = spec.selector.as_ref().filter(|selector| !selector.is_empty()) else { return Vec::new() };
+        let Some(selector) = &spec.selector else { return Vec::new() };
         let Some(protocol) = protocol_of(port) else { return Vec::new() };
         let publish_not_ready = spec.publish_not_ready_addresses.unwrap_or(false);
 
-        let namespace = self.objects.pods.range(Name::new(&*name.namespace, "")..);
-        let namespace = namespace.take_while(|(pod, _)| pod.namespace == name.namespace);
-        let selected = namespace.filter(|(_, pod)| {
-            has_all(selector, pod.object.metadata.labels.as_ref().unwrap_or(&Labels::new()))
-                && !is_terminal(&pod.object)
-        });
+        let selected =
+            self.pods.selected(&name.namespace, selector).into_iter().filter(|(_, pod)| !is_terminal(&pod.object));
         let candidate = |(name, found): (&Name, &'a Sourced<Pod>)| {
             let pod = &*found.object;
             let address = pod_addresses(pod).find(|ip| ip.is_ipv4() == (family == Family::V4))?;

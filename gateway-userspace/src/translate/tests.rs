@@ -19,7 +19,7 @@ fn translated(text: &str) -> Translation {
     translate(&objects, &Options::default())
 }
 
-fn objects(text: &str) -> Objects {
+pub(super) fn objects(text: &str) -> Objects {
     let manifest = parse(&"shop.yaml".into(), text, Format::Yaml);
     assert_eq!(manifest.problems, [], "{text}");
     let mut objects = Objects::default();
@@ -86,7 +86,7 @@ fn slice(service: &str, endpoints: &[&str]) -> String {
 }
 
 /// A Pod of an application, with what else its metadata and status shall say.
-fn pod(namespace: &str, name: &str, app: &str, ip: &str, metadata: &str, status: &str) -> String {
+pub(super) fn pod(namespace: &str, name: &str, app: &str, ip: &str, metadata: &str, status: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  namespace: {namespace}\n  uid: uid-{name}\n  \
          labels: {{app: {app}, version: {name}}}\n{metadata}status:\n  podIP: {ip}\n{status}---\n"

@@ -6,6 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use beeline_tests::binaries;
 use beeline_tests::client::{self, ask};
 use beeline_tests::lab::Lab;
 use beeline_tests::long_lived::LongLived;
@@ -139,6 +140,26 @@ fn unload_is_refused_while_the_agent_runs() -> Result<()> {
 
     assert!(agent.unload().is_err());
 
+    assert_eq!(client::connections(&lab.network.client, VIP.sockets(8000)[0], 5)?.of("v1"), 5);
+    Ok(())
+}
+
+#[test]
+fn a_datapath_is_only_worked_with_in_its_own_namespace() -> Result<()> {
+    let lab = Lab::weighted(&[1])?;
+    let mut agent = lab.start()?;
+    agent.stop()?;
+    let folder = lab.folder.path().to_string_lossy();
+
+    for arguments in [&["unload"][..], &["run", "--interface", "eth0", "--manifests", &*folder]] {
+        let mut command = lab.network.client.command(binaries::beeline()?)?;
+        command.env("BEELINE_RUN_DIR", agent.run_directory()).arg("--bpffs").arg(agent.bpffs());
+        let output = command.args(arguments).output()?;
+
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {errors}");
+        assert!(errors.contains("another network namespace"), "{arguments:?}: {errors}");
+    }
     assert_eq!(client::connections(&lab.network.client, VIP.sockets(8000)[0], 5)?.of("v1"), 5);
     Ok(())
 }

@@ -65,6 +65,20 @@ fn lists_are_taken_apart() {
 }
 
 #[test]
+fn an_item_of_a_list_that_says_no_name_is_found_by_its_place() {
+    let manifest = yaml("apiVersion: v1\nkind: List\nitems:\n- 42\n- kind: Pod\n- {apiVersion: v1, kind: Pod}\n");
+
+    assert_eq!(
+        lines(&manifest),
+        [
+            "shop.yaml: document 1: items[0]: the document is not an object: it needs apiVersion, kind and metadata",
+            "shop.yaml: document 1: items[1].apiVersion: missing: say what the document is, for example `apiVersion: v1`",
+            "shop.yaml: document 1: Pod: items[2].metadata.name: the object has no name: give it one",
+        ]
+    );
+}
+
+#[test]
 fn quoted_annotations_stay_text_and_unquoted_ones_are_explained() {
     let service = |value: &str| {
         format!(
@@ -158,4 +172,18 @@ fn any_bytes_never_panic() {
         let whole = "apiVersion: v1\nkind: Service\nmetadata:\n  name: a\nspec:\n  ports:\n  - port: 80\n---\n".repeat(3);
         yaml(&whole[..cut.min(whole.len())]);
     });
+}
+
+#[test]
+fn of_a_pod_only_what_is_asked_for_is_kept() {
+    let manifest = yaml(&format!(
+        "{POD}spec:\n  volumes: [{{name: v}}]\n  containers: [{{name: c, image: i, ports: [{{containerPort: 80}}]}}]\n\
+         status: {{phase: Running, podIP: 10.0.0.1, message: m}}\n"
+    ));
+
+    let [Entry { object: Object::Pod(pod), .. }] = manifest.entries.as_slice() else { panic!("one Pod") };
+    let (Some(spec), Some(status)) = (&pod.spec, &pod.status) else { panic!("both parts") };
+    assert_eq!((&spec.volumes, &spec.containers[0].image), (&None, &None));
+    assert!(spec.containers[0].ports.is_some());
+    assert_eq!((status.pod_ip.as_deref(), &status.message), (Some("10.0.0.1"), &None));
 }

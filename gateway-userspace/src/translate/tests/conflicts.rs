@@ -74,3 +74,20 @@ fn the_order_of_documents_changes_nothing() {
 
     assert_eq!(forward.model, backward.model);
 }
+
+#[test]
+fn a_vip_that_is_a_pods_address_is_refused_and_the_rest_is_served() {
+    let manifests =
+        [service("thief", "10.0.0.1"), service("web", "192.0.2.1"), pod("shop", "a", "web", "10.0.0.1", "", "")];
+
+    let translation = translated(&manifests.concat());
+
+    assert_eq!(translation.model.services.len(), 1);
+    assert_eq!(
+        problems(&translation),
+        [
+            "document 1: Service shop/thief: metadata.annotations[beeline.dev/addresses]: 10.0.0.1 is the address of Pod \
+             shop/a: the VIP is not served: choose an address that nobody has"
+        ]
+    );
+}
