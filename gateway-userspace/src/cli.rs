@@ -55,7 +55,7 @@ struct Shared {
     log_format: LogFormat,
 
     /// What is logged: error, warn, info, debug, trace, or `target=level` pairs
-    #[arg(long, global = true, value_name = "LEVEL", env = "BEELINE_LOG", default_value = "info")]
+    #[arg(long, global = true, value_name = "LEVEL", env = "BEELINE_LOG", default_value = "info", value_parser = log_level)]
     log_level: String,
 }
 
@@ -93,7 +93,8 @@ enum Outcome {
 /// Parses the command line, does what it says and returns the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match start(&cli.shared).and_then(|()| execute(cli.command, &cli.shared.bpffs)) {
+    start(&cli.shared);
+    match execute(cli.command, &cli.shared.bpffs) {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::ProblemsFound) => ExitCode::FAILURE,
         Err(error) => {
@@ -113,15 +114,21 @@ fn execute(command: Command, bpffs: &Path) -> anyhow::Result<Outcome> {
     }
 }
 
-fn start(shared: &Shared) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(format!("{QUIET},{}", shared.log_level))
-        .with_context(|| format!("--log-level {}: write error, warn, info, debug or trace", shared.log_level))?;
+/// Accepts what the log can be filtered by.
+fn log_level(text: &str) -> Result<String, String> {
+    match EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("write error, warn, info, debug or trace".to_owned()),
+    }
+}
+
+fn start(shared: &Shared) {
+    let filter = EnvFilter::new(format!("{QUIET},{}", shared.log_level));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match shared.log_format {
         LogFormat::Text => builder.with_ansi(colour(io::stderr().is_terminal())).with_target(false).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
     }
-    Ok(())
 }
 
 /// Whether colour may be used where this says that the other side is a terminal (see no-color.org).
@@ -168,6 +175,13 @@ mod tests {
 
             assert_eq!(cli.shared.bpffs, Path::new("/b"));
         }
+    }
+
+    #[test]
+    fn a_log_level_that_is_none_is_a_usage_error() {
+        let error = Cli::try_parse_from(["beeline", "status", "--log-level", "a=b=c"]).expect_err("no level");
+
+        assert_eq!(error.exit_code(), 2);
     }
 
     #[test]

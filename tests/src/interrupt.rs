@@ -1,6 +1,7 @@
 //! Ctrl-C and SIGTERM for commands that must clean up: the signal sets a flag, and the work ends at its next step.
 //!
-//! Children in the terminal's process group get the same Ctrl-C and end, so no step keeps waiting for them.
+//! A program that a step runs to its end gets the same Ctrl-C and ends at once. Those in the background do not get it, so
+//! that no step waits in vain for what they should do.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

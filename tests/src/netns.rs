@@ -139,10 +139,6 @@ impl Namespace {
         let namespace = self.file.try_clone().context("cannot duplicate a file descriptor")?;
         let dies_with_parent = self.lifetime == Lifetime::Process;
         let mut command = Command::new(program.as_ref());
-        if !dies_with_parent {
-            // It shall not get the Ctrl-C of the terminal it was started from.
-            command.process_group(0);
-        }
         let prepare = move || {
             setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)?;
             if dies_with_parent {

@@ -1,6 +1,7 @@
 //! Processes: run to the end with their errors, or in the background with their output in a file.
 
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -96,9 +97,11 @@ pub struct Background {
 }
 
 impl Background {
-    /// Starts a command; what it says on standard error is added to the log.
+    /// Starts a command; what it says on standard error is added to the log. A Ctrl-C in the terminal does not reach it:
+    /// whoever works with it ends first.
     pub fn start(name: &str, mut command: Command, log: Log, lifetime: Lifetime) -> Result<Self> {
         let child = command
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log.open()?)

@@ -17,10 +17,11 @@ use nix::unistd::Uid;
 
 use crate::workspace;
 
-/// The cargo that runs this command, at the clone's root.
+/// The cargo that runs this command, at the clone's root. It builds where [`workspace::target`] says, also if the
+/// environment names a folder relative to where the command was given.
 pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(workspace::root());
+    command.current_dir(workspace::root()).env("CARGO_TARGET_DIR", workspace::target());
     command
 }
 
