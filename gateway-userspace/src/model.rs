@@ -16,6 +16,9 @@ pub struct Model {
     /// Every Pod that exists and has not ended, ready or not, in a slice or not. A backend whose Pod is in here
     /// is never gone, whatever happens to slices and weights; see [`PodId`].
     pub living_pods: BTreeSet<PodId>,
+    /// Some objects could not be read and no earlier version of them is known, as after a restart over a broken
+    /// manifest. What an earlier agent programmed and this model does not mention is then kept.
+    pub incomplete: bool,
 }
 
 /// What joins a frontend to its backends.

@@ -101,7 +101,7 @@ impl Reconciler {
         vips.raise(&mut writes);
         services.publish(&changed, &mut writes);
 
-        backends.retire(&model.living_pods, now, &mut writes);
+        backends.retire(model, now, &mut writes);
         vips.expire(now, &mut writes);
 
         notes.extend(services.notes().cloned());

@@ -220,6 +220,8 @@ pub struct Objects {
     pub routes: BTreeMap<ObjectId, Sourced<Route>>,
     /// Objects that exist but are invalid and never were valid. Whoever refers to one needs no error of its own.
     pub rejected: BTreeSet<ObjectId>,
+    /// Whether objects may be missing that an earlier process knew: what should hold them was never read whole.
+    pub incomplete: bool,
 }
 
 impl Objects {

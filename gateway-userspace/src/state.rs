@@ -213,8 +213,11 @@ mod tests {
             Service { owner: "Service shop/web".to_owned(), algorithm: Algorithm::default(), groups: vec![group] };
         let socket = "10.0.0.1:80".parse().expect("a socket");
 
-        let names =
-            Names::of(&Model { services: BTreeMap::from([(key, service)]), living_pods: BTreeSet::from([pod]) });
+        let names = Names::of(&Model {
+            services: BTreeMap::from([(key, service)]),
+            living_pods: BTreeSet::from([pod]),
+            ..Model::default()
+        });
 
         assert_eq!(names.frontends["TCP 192.0.2.1:80"], "Service shop/web");
         assert_eq!(names.backend("TCP", socket, &fingerprint_text(pod.raw())), Some("shop/new".to_owned()));

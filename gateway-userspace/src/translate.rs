@@ -100,6 +100,7 @@ pub fn translate(objects: &Objects, options: &Options) -> Translation {
     losers.report(&mut report);
     refuse_addresses_of_pods(&cluster, &mut translation, &mut report);
     translation.model.living_pods = cluster.living_pods();
+    translation.model.incomplete = objects.incomplete;
     // A VIP whose listeners have no route yet exposes nothing, so nobody has to hold it.
     let in_use: BTreeSet<Address> = translation.model.services.keys().map(|key| key.address).collect();
     translation.vips.retain(|address, _| in_use.contains(address));

@@ -12,7 +12,7 @@ use gateway_common::{Address, Backend, Port, Protocol};
 use super::filter::Filter;
 use super::ids::Ids;
 use super::write::Write;
-use crate::model::{self, PodId};
+use crate::model::{self, Model, PodId};
 
 /// How long packets from a gone backend's address are still looked at, so that late replies do not leave with the
 /// Pod's address as if they were of nobody's flow.
@@ -39,6 +39,8 @@ struct Entry {
     id: u32,
     /// How many groups name it.
     named: u32,
+    /// An earlier agent's work that no model has spoken of since.
+    adopted: bool,
 }
 
 impl Backends {
@@ -51,7 +53,7 @@ impl Backends {
             let backend = identity(entry);
             if let MapEntry::Vacant(place) = taken.entry(backend) {
                 filter.enter(&backend.address);
-                place.insert(Entry { id, named: 0 });
+                place.insert(Entry { id, named: 0, adopted: true });
             } else {
                 orphans.push(id);
             }
@@ -81,12 +83,13 @@ impl Backends {
     pub(super) fn name(&mut self, backend: model::Backend, now: Duration, writes: &mut Vec<Write>) -> Option<u32> {
         if let Some(entry) = self.taken.get_mut(&backend) {
             entry.named += 1;
+            entry.adopted = false;
             self.unnamed.remove(&backend);
             return Some(entry.id);
         }
         let id = self.ids.take(now)?;
         let generation = self.generations.get(&id).copied().unwrap_or(0);
-        self.taken.insert(backend, Entry { id, named: 1 });
+        self.taken.insert(backend, Entry { id, named: 1, adopted: false });
         self.filter.enter(&backend.address);
         writes.push(Write::ClearBackendCounters { id });
         let model::Backend { address, port, protocol, pod } = backend;
@@ -112,8 +115,11 @@ impl Backends {
     }
 
     /// Frees the backends that are gone.
-    pub(super) fn retire(&mut self, living_pods: &BTreeSet<PodId>, now: Duration, writes: &mut Vec<Write>) {
-        let is_gone = |backend: &&model::Backend| backend.pod == PodId::NONE || !living_pods.contains(&backend.pod);
+    pub(super) fn retire(&mut self, model: &Model, now: Duration, writes: &mut Vec<Write>) {
+        let lives = |backend: &model::Backend| backend.pod != PodId::NONE && model.living_pods.contains(&backend.pod);
+        let is_kept =
+            |backend: &model::Backend| model.incomplete && self.taken.get(backend).is_some_and(|entry| entry.adopted);
+        let is_gone = |backend: &&model::Backend| !lives(backend) && !is_kept(backend);
         let gone: Vec<model::Backend> = self.unnamed.iter().filter(is_gone).copied().collect();
         for backend in gone {
             self.unnamed.remove(&backend);

@@ -123,7 +123,10 @@ impl Services {
         (vips, backends): (&mut Vips, &mut Backends),
         writes: &mut Vec<Write>,
     ) {
-        let gone: Vec<_> = self.programmed.extract_if(.., |key, _| !model.services.contains_key(key)).collect();
+        let is_gone = |key: &FrontendKey, programmed: &mut Programmed| {
+            !model.services.contains_key(key) && !(model.incomplete && programmed.is_adopted())
+        };
+        let gone: Vec<_> = self.programmed.extract_if(.., is_gone).collect();
         for (key, programmed) in &gone {
             if programmed.published {
                 writes.push(Write::RemoveFrontend { key: *key });
@@ -175,6 +178,11 @@ impl Services {
             let note = |matter| Note { frontend: key, owner: service.owner.clone(), matter };
             let programmed = self.programmed.get_mut(&key);
             if programmed.as_ref().is_some_and(|programmed| programmed.desired.as_ref() == Some(service)) {
+                continue;
+            }
+            // Its endpoints are among what could not be read.
+            let lost = model.incomplete && service.groups.iter().all(|group| group.members.is_empty());
+            if lost && programmed.as_ref().is_some_and(|programmed| programmed.is_adopted()) {
                 continue;
             }
             let has = programmed.as_ref().map_or(0, |programmed| programmed.groups.len());
@@ -294,6 +302,11 @@ impl Services {
 }
 
 impl Programmed {
+    /// Whether it is an earlier agent's work that no model has spoken of since.
+    const fn is_adopted(&self) -> bool {
+        self.published && self.desired.is_none() && self.notes.is_empty()
+    }
+
     const fn new(id: u32, written: Service, schedule: Placed) -> Self {
         Self {
             id,

@@ -43,6 +43,7 @@ fn model(services: Vec<(FrontendKey, Vec<Group>)>, living: &[u8]) -> Model {
     Model {
         services: services.into_iter().map(|(key, groups)| (key, service(groups))).collect(),
         living_pods: living.iter().map(|&pod| backend(pod).pod).collect(),
+        incomplete: false,
     }
 }
 
@@ -146,6 +147,27 @@ fn a_backend_without_pod_goes_when_nobody_names_it() {
     let plan = world.plan(&model(vec![(key(1, 80), vec![group("a", 1, &[(1, 1)])])], &[1]));
 
     assert_eq!(plan.backends, 1);
+}
+
+#[test]
+fn after_a_restart_what_could_not_be_read_is_kept_until_it_can() {
+    let mut world = World::new(CAPACITIES);
+    let both = [(key(1, 80), vec![group("a", 1, &[(1, 1)])]), (key(2, 80), vec![group("a", 1, &[(2, 1)])])];
+    let whole = model(both.to_vec(), &[1, 2]);
+    world.plan(&whole);
+    world.restart();
+
+    let first_alone = model(vec![both[0].clone()], &[1]);
+    let plan = world.plan(&Model { incomplete: true, ..first_alone.clone() });
+    assert_eq!(plan.writes, [], "the second frontend and its backend stay");
+    let without_endpoints = model(vec![(key(1, 80), vec![group("a", 1, &[])])], &[]);
+    world.restart();
+    let plan = world.plan(&Model { incomplete: true, ..without_endpoints });
+    assert_eq!(plan.writes, [], "a service whose endpoints could not be read stays as it was");
+
+    let plan = world.plan(&first_alone);
+    assert!(plan.writes.contains(&Write::RemoveFrontend { key: key(2, 80) }));
+    assert_eq!(plan.frontends, 1);
 }
 
 #[test]

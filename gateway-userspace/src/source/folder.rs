@@ -92,6 +92,7 @@ impl FolderSource {
             file.contribute(&mut objects, &mut seen, &mut problems);
         }
         objects.rejected.retain(|id| !seen.contains_key(id));
+        objects.incomplete = !objects.rejected.is_empty() || self.files.values().any(|file| !file.was_whole);
         problems.sort();
         Snapshot { objects, problems }
     }
@@ -105,6 +106,8 @@ struct File {
     entries: Vec<Entry>,
     rejected: BTreeSet<ObjectId>,
     problems: Vec<Problem>,
+    /// Every document of it could be read, now or once before.
+    was_whole: bool,
 }
 
 /// Enough of a text to know it again, and to know a piece of it.
@@ -171,6 +174,7 @@ impl File {
     fn adopt(&mut self, manifest: Manifest) {
         let Manifest { mut entries, mut problems, rejected, torn, documents: _ } = manifest;
         let good: BTreeSet<ObjectId> = entries.iter().map(|entry| entry.id.clone()).collect();
+        self.was_whole |= torn.is_none();
         self.rejected.clear();
         let mut invalid = BTreeSet::new();
         for (id, problem) in rejected {

@@ -78,6 +78,27 @@ fn a_restart_with_unchanged_manifests_writes_nothing() -> Result<()> {
 }
 
 #[test]
+fn a_restart_over_a_broken_manifest_takes_nothing_away() -> Result<()> {
+    let lab = Lab::weighted(&[5, 3, 1])?;
+    let mut agent = lab.start()?;
+    let (before, good) = (agent.dump()?, fs::read_to_string(lab.folder.path().join("app.yaml"))?);
+    let connections = LongLived::open(&lab.network.client, VIP.sockets(ECHO)[0], 50)?;
+
+    agent.kill()?;
+    lab.folder.write("app.yaml", "kind: [")?;
+    agent.start()?;
+
+    assert_eq!(agent.writes()?, 0, "{}", agent.log().tail());
+    assert_eq!(client::connections(&lab.network.client, VIP.sockets(8000)[0], 9)?.of("v1"), 5);
+    lab.folder.write("app.yaml", &good)?;
+    agent.wait_for_problems("no problem", <[String]>::is_empty)?;
+    assert_eq!(agent.dump()?, before);
+    connections.wait_for_progress()?;
+    assert!(connections.finish()?.broken.is_empty());
+    Ok(())
+}
+
+#[test]
 fn sigterm_leaves_the_datapath_and_unload_takes_everything_away() -> Result<()> {
     let lab = Lab::weighted(&[5, 3, 1])?;
     let mut agent = lab.start()?;

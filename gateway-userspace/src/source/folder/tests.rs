@@ -31,6 +31,10 @@ impl Folder {
         services.iter().map(|(name, found)| (name.name.clone(), port(&found.object))).collect()
     }
 
+    fn is_incomplete(&mut self) -> bool {
+        self.source.read().objects.incomplete
+    }
+
     fn messages(&mut self) -> Vec<String> {
         let prefix = format!("{}/", self.directory.path().display());
         let problems = self.source.read().problems;
@@ -228,4 +232,21 @@ fn a_folder_that_vanishes_keeps_serving() {
     assert_eq!(folder.ports(), map([("a", 80)]));
     assert_eq!(folder.messages().len(), 1);
     fs::rename(folder.directory.path().with_extension("away"), folder.directory.path()).unwrap();
+}
+
+#[test]
+fn what_was_never_read_whole_may_hold_anything() {
+    let mut folder = Folder::new();
+    folder.write("a.yaml", "kind: [");
+    assert!(folder.is_incomplete(), "the agent does not know what stood here before it started");
+
+    folder.write("a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n");
+    assert!(!folder.is_incomplete());
+    folder.write("a.yaml", "kind: [");
+    assert!(!folder.is_incomplete(), "what it held is known");
+
+    folder.write("b.yaml", "kind: [");
+    assert!(folder.is_incomplete());
+    folder.remove("b.yaml");
+    assert!(!folder.is_incomplete());
 }
