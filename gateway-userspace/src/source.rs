@@ -5,6 +5,7 @@
 
 pub mod folder;
 pub mod kinds;
+mod listing;
 pub mod manifest;
 pub mod problem;
 pub mod route;

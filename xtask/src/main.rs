@@ -12,6 +12,7 @@ mod inspect;
 mod process;
 mod setup;
 mod test;
+mod test_kind;
 mod tidy;
 mod workspace;
 

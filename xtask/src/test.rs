@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
+use crate::test_kind::Kind;
 use crate::{build, check, inspect, process, setup, workspace};
 
 #[derive(clap::Args)]
@@ -22,56 +23,6 @@ pub struct Args {
     /// Arguments for the test programs of one kind
     #[arg(last = true, requires = "name")]
     arguments: Vec<String>,
-}
-
-/// The kinds, cheapest first.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
-    /// Format, lints, tidiness, docs and all tests that need no root
-    Host,
-    /// Manifests in, dump out
-    Scenarios,
-    /// Packets through the real programs
-    Packets,
-    /// Namespaces and real sockets
-    Network,
-    /// The programs' size against the committed baseline
-    Inspect,
-}
-
-impl Kind {
-    /// The kind's name on the command line, which for tests in the kernel is the name of the test program.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Host => "host",
-            Self::Scenarios => "scenarios",
-            Self::Packets => "packets",
-            Self::Network => "network",
-            Self::Inspect => "inspect",
-        }
-    }
-
-    fn needs_root(self) -> bool {
-        self != Self::Host
-    }
-
-    /// Whether it runs the agent's binary.
-    fn needs_build(self) -> bool {
-        matches!(self, Self::Scenarios | Self::Packets | Self::Network)
-    }
-
-    fn run(self, arguments: &[String]) -> Result<String> {
-        match self {
-            Self::Host => Ok(format!("{} passed", check::all()?)),
-            Self::Scenarios | Self::Packets | Self::Network => {
-                Ok(format!("{} passed", kernel_tests(self.name(), arguments)?))
-            }
-            Self::Inspect => {
-                inspect::run(&inspect::Args::default())?;
-                Ok("within the baseline".to_owned())
-            }
-        }
-    }
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -99,7 +50,7 @@ impl Outcome {
     fn of(kind: Kind, arguments: &[String]) -> Self {
         println!("\n=== {}", kind.name());
         let start = Instant::now();
-        let result = kind.run(arguments);
+        let result = run_kind(kind, arguments);
         if let Err(error) = &result {
             eprintln!("error: {}: {error:#}", kind.name());
         }
@@ -129,4 +80,17 @@ fn kernel_tests(name: &str, arguments: &[String]) -> Result<usize> {
     let mut words = vec!["--package", "beeline-tests", "--features", "kernel", "--test", name, "--"];
     words.extend(arguments.iter().map(String::as_str));
     check::test(&words, &[("BEELINE_BIN", &binary), ("BEELINE_DATAPATH", &object)])
+}
+
+fn run_kind(kind: Kind, arguments: &[String]) -> Result<String> {
+    match kind {
+        Kind::Host => Ok(format!("{} passed", check::all()?)),
+        Kind::Scenarios | Kind::Packets | Kind::Network => {
+            Ok(format!("{} passed", kernel_tests(kind.name(), arguments)?))
+        }
+        Kind::Inspect => {
+            inspect::run(&inspect::Args::default())?;
+            Ok("within the baseline".to_owned())
+        }
+    }
 }

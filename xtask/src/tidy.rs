@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
-use crate::{test::Kind, workspace};
+use crate::{test_kind::Kind, workspace};
 
 /// Lines that a file stays below.
 const MAX_LINES: usize = 600;

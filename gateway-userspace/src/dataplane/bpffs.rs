@@ -41,7 +41,7 @@ impl Directory {
         create(path)?;
         let directory = Self::lock(path)?;
         refuse_other_layouts(path)?;
-        namespace::refuse_other(path)?;
+        namespace::refuse_other(path, &links(path))?;
         create(&maps(path))?;
         create(&links(path))?;
         Ok(directory)
@@ -107,7 +107,7 @@ impl Unloading {
             return Err(Error::NotLoaded(bpffs.to_owned()));
         }
         let directory = Directory::lock(bpffs)?;
-        namespace::refuse_other(bpffs)?;
+        namespace::refuse_other(bpffs, &links(bpffs))?;
         Ok(Self { directory })
     }
 

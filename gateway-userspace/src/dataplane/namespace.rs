@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::error::Error;
-use super::{bpffs, syscall};
+use super::syscall;
 
 /// The network namespace of the calling thread.
 const CURRENT: &str = "/proc/thread-self/ns/net";
@@ -39,9 +39,10 @@ impl Namespace {
     }
 }
 
-/// Fails if the datapath that is pinned under the directory belongs to another network namespace that still exists.
-pub(super) fn refuse_other(directory: &Path) -> Result<(), Error> {
-    let path = bpffs::links(directory).join(GUARD_LINK);
+/// Fails if the datapath that is pinned under `directory`, with these links, belongs to another network namespace that
+/// still exists.
+pub(super) fn refuse_other(directory: &Path, links: &Path) -> Result<(), Error> {
+    let path = links.join(GUARD_LINK);
     if !path.exists() {
         return Ok(());
     }

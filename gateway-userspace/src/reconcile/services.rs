@@ -124,7 +124,8 @@ impl Services {
         writes: &mut Vec<Write>,
     ) {
         let is_gone = |key: &FrontendKey, programmed: &mut Programmed| {
-            !model.services.contains_key(key) && !(model.incomplete && programmed.is_adopted())
+            let is_kept = model.incomplete && programmed.is_adopted();
+            !model.services.contains_key(key) && !is_kept
         };
         let gone: Vec<_> = self.programmed.extract_if(.., is_gone).collect();
         for (key, programmed) in &gone {

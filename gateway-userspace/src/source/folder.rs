@@ -12,12 +12,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::listing::manifests_of;
 use super::manifest::{Format, Manifest, parse};
 use super::watch::{self, Changes};
 use super::{Entry, ObjectId, Objects, Problem, Severity, Snapshot};
-
-/// How deep sub-folders are read.
-const MAX_DEPTH: usize = 16;
 
 /// A folder of manifests. `Clone` copies the memory, not the folder.
 #[derive(Clone, Debug)]
@@ -74,7 +72,7 @@ impl FolderSource {
     /// Reads the folder as it is now. Files that did not change are not parsed again.
     pub fn read(&mut self) -> Snapshot {
         let mut problems = Vec::new();
-        match manifest_files(&self.root) {
+        match manifests_of(&self.root) {
             Ok(paths) => {
                 self.files.retain(|path, _| paths.contains(path));
                 for path in paths {
@@ -231,50 +229,6 @@ impl File {
 
 fn format_of(path: &Path) -> Format {
     if path.extension().is_some_and(|extension| extension == "json") { Format::Json } else { Format::Yaml }
-}
-
-/// The manifests of a folder and its sub-folders.
-pub(super) fn manifest_files(root: &Path) -> io::Result<BTreeSet<PathBuf>> {
-    let mut files = BTreeSet::new();
-    let mut folders = vec![(root.to_path_buf(), 0)];
-    while let Some((folder, depth)) = folders.pop() {
-        let listing = match fs::read_dir(&folder) {
-            // It went between listing and reading; any other error must not pass for an empty folder.
-            Err(error) if depth > 0 && error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-            Ok(listing) => listing,
-        };
-        for entry in listing {
-            let entry = entry?;
-            let (path, name) = (entry.path(), entry.file_name());
-            let Some(name) = name.to_str().filter(|name| !is_hidden(name)) else { continue };
-            // Links to files are followed, as a mounted ConfigMap needs it; links to folders could form a ring.
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                if depth < MAX_DEPTH {
-                    folders.push((path, depth + 1));
-                }
-            } else if is_manifest(name) && fs::metadata(&path).is_ok_and(|metadata| metadata.is_file()) {
-                files.insert(path);
-            }
-        }
-    }
-    Ok(files)
-}
-
-/// Whether a file at this path would be read.
-pub(super) fn is_manifest_path(path: &Path) -> bool {
-    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| !is_hidden(name) && is_manifest(name))
-}
-
-/// Dot-files and what editors leave beside the file they edit.
-fn is_hidden(name: &str) -> bool {
-    name.starts_with('.') || name.ends_with('~') || (name.starts_with('#') && name.ends_with('#'))
-}
-
-fn is_manifest(name: &str) -> bool {
-    Path::new(name)
-        .extension()
-        .is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json")
 }
 
 #[cfg(test)]

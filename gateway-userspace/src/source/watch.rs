@@ -20,7 +20,7 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::folder::{is_manifest_path, manifest_files};
+use super::listing::{is_manifest, manifests_of};
 
 /// Changes that are no further apart than this are one.
 const QUIET: Duration = Duration::from_millis(50);
@@ -125,7 +125,7 @@ impl Observer {
 
     /// Keeps the books on who still writes.
     fn note(&mut self, event: Event) {
-        let manifests = event.paths.into_iter().filter(|path| is_manifest_path(path));
+        let manifests = event.paths.into_iter().filter(|path| is_manifest(path));
         match event.kind {
             EventKind::Modify(ModifyKind::Data(_)) => self.unfinished.extend(manifests),
             EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(_)) | EventKind::Remove(_) => {
@@ -187,7 +187,7 @@ struct Fingerprint {
 impl Fingerprint {
     fn of(root: &Path) -> Self {
         let mut hasher = DefaultHasher::new();
-        for path in manifest_files(root).unwrap_or_default() {
+        for path in manifests_of(root).unwrap_or_default() {
             let Ok(metadata) = fs::metadata(&path) else { continue };
             path.hash(&mut hasher);
             (metadata.len(), metadata.ino(), metadata.mtime(), metadata.mtime_nsec()).hash(&mut hasher);

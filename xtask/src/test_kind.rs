@@ -1,0 +1,41 @@
+//! The kinds of tests, and what each needs.
+
+use clap::ValueEnum;
+
+/// The kinds, cheapest first.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Format, lints, tidiness, docs and all tests that need no root
+    Host,
+    /// Manifests in, dump out
+    Scenarios,
+    /// Packets through the real programs
+    Packets,
+    /// Namespaces and real sockets
+    Network,
+    /// The programs' size against the committed baseline
+    Inspect,
+}
+
+impl Kind {
+    /// The kind's name on the command line, which for tests in the kernel is the name of the test program.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Scenarios => "scenarios",
+            Self::Packets => "packets",
+            Self::Network => "network",
+            Self::Inspect => "inspect",
+        }
+    }
+
+    /// Whether it makes namespaces or loads programs.
+    pub fn needs_root(self) -> bool {
+        self != Self::Host
+    }
+
+    /// Whether it runs the agent's binary.
+    pub fn needs_build(self) -> bool {
+        matches!(self, Self::Scenarios | Self::Packets | Self::Network)
+    }
+}
