@@ -12,7 +12,7 @@ const METHOD: &str = "BPF_PROG_TEST_RUN of the real programs with maps of their 
 is the kernel's mean over many runs in whole nanoseconds. It comes right after one of the empty \
 program over the same packet, whose time is subtracted. Known flows: a ring of entries, each rewriting addresses and \
 ports to the tuple of the next, 200,000 runs; the shortest ring has two flows. With many busy flows each run meets \
-another entry. New connections: a chain of 8,000 frontends of one service (or of all 10,000 services) whose next backend \
+another entry. New connections: a chain of 6,000 frontends of one service (or of all 10,000 services) whose next backend \
 is the next frontend; both entries are created in every run and removed after the measurement. The counters are checked \
 after each.";
 
