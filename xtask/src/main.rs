@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod build_ebpf;
 mod check;
+mod cluster;
 mod demo;
 mod inspect;
 mod process;
@@ -41,6 +42,8 @@ enum Command {
     Test(test::Args),
     /// Everything on this machine: namespaces, the real agent, real connections, the result as a table
     Demo(demo::Args),
+    /// A real Kubernetes of several nodes on this machine, for development and tests
+    Cluster(cluster::Args),
     /// Measure the datapath and the way through it
     Bench(bench::Args),
     /// Instructions, stack and verifier effort of each program, against the committed baseline
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Cluster(args) => cluster::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     };
