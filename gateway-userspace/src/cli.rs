@@ -20,6 +20,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
+use crate::config::ConfigError;
+
 const EXAMPLES: &str = "\
 Examples:
   beeline check                           is this host fit?
@@ -42,6 +44,9 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+/// The exit code of flags that make no sense, as clap has it for flags that do not parse.
+const WRONG_USAGE: u8 = 2;
 
 /// What every command takes.
 #[derive(Debug, clap::Args)]
@@ -99,7 +104,7 @@ pub fn main() -> ExitCode {
         Ok(Outcome::ProblemsFound) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            if error.is::<ConfigError>() { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
         }
     }
 }
