@@ -3,6 +3,8 @@
 //! A source delivers [`Objects`]: typed, validated one by one, ordered, each with its [`Origin`] so that an error
 //! can name the file, the document and the field. What objects mean together is `translate`'s business.
 
+#[cfg(test)]
+mod crds;
 pub mod folder;
 pub mod kinds;
 mod listing;

@@ -3,13 +3,14 @@
 //! It leaves `target/ebpf/datapath.o`, the object that the agent embeds, and `target/ebpf/floor.o`, an empty program that
 //! the benchmarks subtract. Both are replaced only when their content changed, so nothing is rebuilt for nothing. The
 //! code is the same with and without `--release`: the profile `bpf` always optimises, since the verifier judges what runs.
+//! The paths of this machine are not in it.
 
 use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    process,
+    process, remap,
     setup::{bpf_linker, compiler::Compiler},
     workspace,
 };
@@ -58,6 +59,8 @@ fn cargo(subcommand: &str, extra_flags: &[&str]) -> Result<Command> {
     // instructions and atomics; BTF is made from the debug information.
     let linker = format!("-Clinker={}", linker.display());
     let mut flags = vec!["-Cdebuginfo=2", "-Ctarget-cpu=v3", "-Clink-arg=--btf", linker.as_str()];
+    let remapped = remap::rustc_flags(compiler.rustc())?;
+    flags.extend(remapped.iter().map(String::as_str));
     flags.extend(extra_flags);
 
     let mut command = process::cargo();

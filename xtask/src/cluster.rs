@@ -8,7 +8,6 @@ mod cgroup;
 mod control;
 mod daemon;
 mod down;
-mod image;
 mod machine;
 mod network;
 mod node;
@@ -26,7 +25,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::{Args as ClapArgs, Subcommand};
 
-use crate::process;
+use crate::{image, process};
 use control::Kubectl;
 use daemon::{Daemons, Interrupt};
 use plan::{Channel, Cluster, MAX_NODES};
@@ -35,7 +34,7 @@ use programs::Programs;
 #[derive(ClapArgs)]
 #[command(
     after_help = "Examples:\n  cargo xtask cluster up\n  cargo xtask cluster up --name east --nodes 2 --kube-proxy\n  \
-                        cargo xtask cluster load image.tar\n  cargo xtask cluster status\n  cargo xtask cluster down"
+                        cargo xtask cluster load\n  cargo xtask cluster status\n  cargo xtask cluster down"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -50,7 +49,7 @@ enum Command {
     Down(Named),
     /// Show the clusters of this machine, their nodes and processes
     Status,
-    /// Import image archives (OCI or Docker) on every node
+    /// Build Beeline's image, or take image archives (OCI or Docker), and import it on every node
     Load(Load),
 }
 
@@ -83,8 +82,7 @@ struct Up {
 struct Load {
     #[command(flatten)]
     named: Named,
-    /// Archives to import
-    #[arg(required = true)]
+    /// Archives to import; Beeline's own image, built anew, if none is given
     archives: Vec<PathBuf>,
 }
 
@@ -166,7 +164,8 @@ fn write_pause_image(cluster: &Cluster, programs: &Programs) -> Result<PathBuf> 
     let program = programs.path("pause");
     let content = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
     let target = cluster.state().join("pause.tar");
-    let image = image::Image { name: node::PAUSE, entrypoint: "/pause", files: &[("pause", &content, true)] };
+    let files = &[("pause", content.as_slice(), true)];
+    let image = image::archive::Image { name: node::PAUSE, entrypoint: "/pause", labels: &[], created: 0, files };
     image.write(&target)?;
     Ok(target)
 }
@@ -178,7 +177,7 @@ fn explain(cluster: &Cluster) {
     println!("  export KUBECONFIG={}", cluster.kubeconfig().display());
     println!("  a host outside of it:  nsenter --net=/run/netns/{} COMMAND", cluster.client());
     println!("  VIPs routed to nodes:  {} and {}", cluster.vips().v4, cluster.vips().v6);
-    println!("  a Pod's image:         cargo xtask cluster load --name {name} ARCHIVE");
+    println!("  images:                cargo xtask cluster load --name {name} [ARCHIVE]");
     println!("  logs:                  {}", cluster.state().join("log").display());
     println!("  the end of it:         cargo xtask cluster down --name {name}");
 }
@@ -224,6 +223,12 @@ fn load(args: &Load) -> Result<()> {
     let Some(record) = machine::find(name) else {
         bail!("there is no cluster `{name}`: run `cargo xtask cluster up --name {name}`");
     };
+    if args.archives.is_empty() {
+        let archive = image::archive();
+        let written = image::write(&archive)?;
+        import_everywhere(&record.cluster, &archive)?;
+        println!("{}, {}, is on {} nodes", image::NAME, written.digest, record.cluster.nodes);
+    }
     for archive in &args.archives {
         ensure!(archive.is_file(), "{} is not a file", archive.display());
         import_everywhere(&record.cluster, archive)?;

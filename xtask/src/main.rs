@@ -9,8 +9,10 @@ mod build_ebpf;
 mod check;
 mod cluster;
 mod demo;
+mod image;
 mod inspect;
 mod process;
+mod remap;
 mod setup;
 mod test;
 mod test_kind;
@@ -36,6 +38,8 @@ enum Command {
     BuildEbpf(build_ebpf::Args),
     /// Build the datapath and the agent into one binary: target/debug/beeline or target/release/beeline
     Build(build::Args),
+    /// Build the agent's container image, an OCI archive, without a container engine: target/beeline-image.tar
+    Image(image::Args),
     /// Format, lints for host and kernel code, host tests, docs, tidiness: all that needs no root
     Check(check::Args),
     /// Run every test, or one kind of test
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         Command::Setup(args) => setup::run(&args),
         Command::BuildEbpf(args) => build_ebpf::run(&args),
         Command::Build(args) => build::run(&args),
+        Command::Image(args) => image::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Demo(args) => demo::run(&args),

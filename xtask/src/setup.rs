@@ -38,6 +38,8 @@ enum Kind {
     /// A compiler with the source of its library beside it.
     Compiler,
     BpfLinker,
+    /// The library of the toolchain for static binaries.
+    StaticTarget,
     /// A program of the system and the packages that bring it.
     Package(&'static [&'static str]),
 }
@@ -67,13 +69,29 @@ const REQUIREMENTS: &[Requirement] = &[
     Requirement { name: "sysctl", why: "sets forwarding in the demo's namespaces", kind: Kind::Package(&["procps"]) },
     Requirement { name: "rustfmt", why: "`check` compares the code's format", kind: Kind::Component("rustfmt") },
     Requirement { name: "cargo-clippy", why: "`check` lints", kind: Kind::Component("clippy") },
-    Requirement {
-        name: "rust-src",
-        why: "the datapath's `core` is compiled for BPF from source",
-        kind: Kind::Compiler,
-    },
-    Requirement { name: "bpf-linker", why: "links the datapath into one BPF object", kind: Kind::BpfLinker },
+    RUST_SOURCE,
+    BPF_LINKER,
 ];
+
+/// What `image` needs, and no other command does, beside the datapath's tools.
+const FOR_IMAGE: &[Requirement] = &[
+    RUST_SOURCE,
+    BPF_LINKER,
+    Requirement { name: "static target", why: "the image's binary needs no library", kind: Kind::StaticTarget },
+    Requirement {
+        name: "musl-gcc",
+        why: "compiles the C parts of the image's binary",
+        kind: Kind::Package(&["musl-tools"]),
+    },
+];
+
+const RUST_SOURCE: Requirement = Requirement {
+    name: "rust-src",
+    why: "the datapath's `core` is compiled for BPF from source",
+    kind: Kind::Compiler,
+};
+const BPF_LINKER: Requirement =
+    Requirement { name: "bpf-linker", why: "links the datapath into one BPF object", kind: Kind::BpfLinker };
 
 impl Requirement {
     /// What is there, in a few words, or nothing.
@@ -85,6 +103,7 @@ impl Requirement {
             }
             Kind::Compiler => Some(compiler::Compiler::find()?.to_string()),
             Kind::BpfLinker => Some(bpf_linker::find()?.display().to_string()),
+            Kind::StaticTarget => compiler::has_static_target().then(|| compiler::STATIC_TARGET.to_owned()),
             Kind::Package(_) => Some(process::find(self.name)?.display().to_string()),
         }
     }
@@ -94,6 +113,7 @@ impl Requirement {
             Kind::Component(component) => compiler::add_component(component),
             Kind::Compiler => compiler::install(),
             Kind::BpfLinker => bpf_linker::install(),
+            Kind::StaticTarget => compiler::add_static_target(),
             Kind::Package(names) => packages::install(names),
         }
     }
@@ -105,6 +125,7 @@ impl Requirement {
             Kind::Compiler => {
                 "rustup component rust-src, else a compiler from Debian for the datapath alone".to_owned()
             }
+            Kind::StaticTarget => format!("rustup target {}", compiler::STATIC_TARGET),
             Kind::BpfLinker => format!("cargo install bpf-linker {}", bpf_linker::VERSION),
             Kind::Package(names) => format!("apt package {}", names.join(" ")),
         }
@@ -112,7 +133,7 @@ impl Requirement {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let missing = report(true);
+    let missing = report(REQUIREMENTS, true);
     if args.check && !missing.is_empty() {
         let names = missing.iter().map(|requirement| requirement.name).collect::<Vec<_>>().join(", ");
         bail!("missing: {names}; run `cargo xtask setup` to install");
@@ -122,15 +143,24 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Installs what is missing; for commands that need it. Says nothing about what is there but one line.
 pub fn ensure() -> Result<()> {
-    let missing = report(false);
-    eprintln!("setup: {} of {} requirements are there", REQUIREMENTS.len() - missing.len(), REQUIREMENTS.len());
+    ensure_all(REQUIREMENTS)
+}
+
+/// The same for what the image is built with.
+pub fn ensure_for_image() -> Result<()> {
+    ensure_all(FOR_IMAGE)
+}
+
+fn ensure_all(requirements: &'static [Requirement]) -> Result<()> {
+    let missing = report(requirements, false);
+    eprintln!("setup: {} of {} requirements are there", requirements.len() - missing.len(), requirements.len());
     install(&missing)
 }
 
 /// Looks for everything, prints a line for each thing that is missing (and, if asked, for each that is there).
-fn report(all: bool) -> Vec<&'static Requirement> {
+fn report(requirements: &'static [Requirement], all: bool) -> Vec<&'static Requirement> {
     let mut missing = Vec::new();
-    for requirement in REQUIREMENTS {
+    for requirement in requirements {
         let found = requirement.find();
         match &found {
             Some(what) if all => line("ok", requirement, what),

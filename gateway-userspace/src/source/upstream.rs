@@ -1,13 +1,17 @@
 //! The `Upstream` resource: a named list of weighted services.
 //!
 //! Numbers are wide and choices are text here, so that a value out of range becomes an error that names the field
-//! and the range (`validate`) and not one about integers.
+//! and the range (`validate`) and not one about integers. The bounds that stand at the fields are for API servers (`crds`).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::kinds::closest;
+
+/// How many services an Upstream may name.
+pub const MAX_UPSTREAM_SERVICES: usize = 20;
 
 /// A named list of weighted services.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -19,28 +23,32 @@ pub struct Upstream {
     pub spec: UpstreamSpec,
 }
 
-/// What an [`Upstream`] asks for.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// What an Upstream asks for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UpstreamSpec {
     /// `Kubernetes`, which is also the default.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["Kubernetes"], "default" = "Kubernetes"))]
     pub type_: Option<String>,
     /// How a backend is selected; `WeightedRoundRobin` if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["WeightedRoundRobin", "Random"], "default" = "WeightedRoundRobin"))]
     pub algorithm: Option<String>,
     /// What the backends speak: `HTTP`, `HTTPS`, `H2C`, `GRPC`, `TCP`, `UDP`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["HTTP", "HTTPS", "H2C", "GRPC", "TCP", "UDP"]))]
     pub backend_type: Option<String>,
     /// The `Host` the Pods see; for HTTP only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_header: Option<String>,
     /// One to twenty services.
+    #[schemars(length(min = 1, max = MAX_UPSTREAM_SERVICES))]
     pub services: Vec<UpstreamService>,
 }
 
-/// One service of an [`Upstream`].
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// One service of an Upstream.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UpstreamService {
     /// The cluster it lives in; this one if left out.
@@ -50,22 +58,40 @@ pub struct UpstreamService {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// The Service's name.
+    #[schemars(length(min = 1))]
     pub name: String,
     /// The Service's port.
+    #[schemars(range(min = 1, max = 65_535))]
     pub port: i64,
     /// The weight of each of its Pods that has none of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 65_535))]
     pub weight: Option<i64>,
     /// Narrows the Service's Pods.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = check_selector)]
     pub pod_selector: Option<LabelSelector>,
 }
 
 /// Another cluster, by the name of its `ClusterLink`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterRef {
     /// The `ClusterLink`'s name.
     pub name: String,
+}
+
+/// What an API server checks in a selector, beyond what Kubernetes' own schema says. A rule in CEL would need a bound on
+/// the number of expressions.
+fn check_selector(schema: &mut Schema) {
+    if let Some(expression) = schema.pointer_mut("/properties/matchExpressions/items") {
+        expression["oneOf"] = json!([
+            {
+                "properties": { "operator": { "enum": ["In", "NotIn"] }, "values": { "minItems": 1 } },
+                "required": ["values"],
+            },
+            { "properties": { "operator": { "enum": ["Exists", "DoesNotExist"] }, "values": { "maxItems": 0 } } },
+        ]);
+    }
 }
 
 const UPSTREAM: &[&str] = &["apiVersion", "kind", "metadata", "spec", "status"];
@@ -128,8 +154,6 @@ fn advice(name: &str, known: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -15,14 +15,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::kinds::closest;
+use super::upstream::MAX_UPSTREAM_SERVICES;
 use super::{Object, ObjectId, Origin, Problem, Route, Upstream};
 
 /// The VIPs a Service asks for, comma separated, of both families.
 pub const ADDRESSES_ANNOTATION: &str = "beeline.dev/addresses";
 /// The algorithm of a Service that is its own frontend.
 pub const ALGORITHM_ANNOTATION: &str = "beeline.dev/algorithm";
-/// How many services an Upstream may name.
-pub const MAX_UPSTREAM_SERVICES: usize = 20;
 /// The greatest weight of a `backendRef` (Gateway API, `BackendRef.weight`).
 pub const MAX_REFERENCE_WEIGHT: i32 = 1_000_000;
 

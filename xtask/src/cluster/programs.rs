@@ -24,8 +24,8 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{daemon::Interrupt, image, plan::Channel};
-use crate::{process, workspace};
+use super::{daemon::Interrupt, plan::Channel};
+use crate::{image::archive, process, workspace};
 
 /// A program and the Go package it is built from. Those with a path of this repository are never looked for elsewhere.
 const PROGRAMS: [(&str, &str); 9] = [
@@ -145,7 +145,7 @@ fn cache() -> Result<PathBuf> {
         let path = modules().join(name);
         sources.extend(fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
     }
-    let key: String = image::hexadecimal(&sources).chars().take(12).collect();
+    let key: String = archive::hexadecimal(&sources).chars().take(12).collect();
     let base = match env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()) {
         Some(path) => path,
         None => env::home_dir().context("no home folder: set XDG_CACHE_HOME")?.join(".cache"),

@@ -17,6 +17,10 @@ use anyhow::{Context, Result, bail};
 use super::packages;
 use crate::{process, workspace};
 
+/// The target of static binaries on a machine like this one.
+pub const STATIC_TARGET: &str =
+    if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-musl" } else { "x86_64-unknown-linux-musl" };
+
 /// The compiler of Debian's package `rustc-web`, where it is installed.
 const DEBIAN: &str = "/usr/bin/rustc";
 const DEBIAN_PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
@@ -58,6 +62,14 @@ impl Compiler {
         }
     }
 
+    /// The program.
+    pub fn rustc(&self) -> &OsStr {
+        match self {
+            Self::Active => OsStr::new("rustc"),
+            Self::Other(rustc) => rustc.as_os_str(),
+        }
+    }
+
     /// Whether clippy of the same version is there.
     pub fn has_clippy(&self) -> bool {
         matches!(self, Self::Active)
@@ -79,6 +91,20 @@ pub fn add_component(component: &str) -> Result<()> {
         bail!("rustup was not found: install {component} from where your Rust came from");
     }
     process::run(Command::new("rustup").args(["component", "add", component]))
+}
+
+/// Whether the active toolchain can build static binaries.
+pub fn has_static_target() -> bool {
+    process::output(Command::new("rustc").args(["--print", "target-libdir", "--target", STATIC_TARGET]))
+        .is_ok_and(|directory| Path::new(directory.trim()).is_dir())
+}
+
+/// Adds what static binaries are linked with to the active toolchain.
+pub fn add_static_target() -> Result<()> {
+    if process::find("rustup").is_none() {
+        bail!("rustup was not found: install Rust's library for {STATIC_TARGET} from where your Rust came from");
+    }
+    process::run(Command::new("rustup").args(["target", "add", STATIC_TARGET]))
 }
 
 /// Gets the source of the active compiler, or else a compiler with source from Debian.

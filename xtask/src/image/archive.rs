@@ -1,13 +1,24 @@
 //! Container images, written without a container engine: an OCI archive with one layer.
 //!
-//! The same files give the same bytes: no times, owners or other traces of the machine. The name is part of the archive,
-//! so that an import needs no more than the file.
+//! The same files give the same bytes: no owners, no times but the one that is asked for, no other traces of the machine.
+//! The name is part of the archive, so that an import needs no more than the file.
 
 use std::{fs::File, io::Write, path::Path};
 
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+
+/// The last time that an image can have: the end of the year 9999, as far as dates are written with four digits.
+pub const LAST_SECOND: u64 = 253_402_300_799;
+
+/// What became of an image.
+pub struct Written {
+    /// Of the manifest: the name that a registry gives the image.
+    pub digest: String,
+    /// The archive's, in bytes.
+    pub size: usize,
+}
 
 /// An image of a few files.
 pub struct Image<'a> {
@@ -15,24 +26,33 @@ pub struct Image<'a> {
     pub name: &'a str,
     /// What runs if a Pod does not say.
     pub entrypoint: &'a str,
+    /// What tools show about it, sorted by name.
+    pub labels: &'a [(&'a str, &'a str)],
+    /// The time of the image and of every file in it, in seconds since 1970, up to [`LAST_SECOND`].
+    pub created: u64,
     /// Path without its leading slash, content, and whether it can be run.
     pub files: &'a [(&'a str, &'a [u8], bool)],
 }
 
 impl Image<'_> {
     /// Writes the image as an OCI archive.
-    pub fn write(&self, target: &Path) -> Result<()> {
-        let archive = self.archive().with_context(|| format!("cannot make the image {}", self.name))?;
+    pub fn write(&self, target: &Path) -> Result<Written> {
+        let (archive, digest) = self.archive().with_context(|| format!("cannot make the image {}", self.name))?;
         let written = File::create(target).and_then(|mut file| file.write_all(&archive));
-        written.with_context(|| format!("cannot write {}", target.display()))
+        written.with_context(|| format!("cannot write {}", target.display()))?;
+        Ok(Written { digest, size: archive.len() })
     }
 
-    fn archive(&self) -> Result<Vec<u8>> {
-        let layer = tar(self.files)?;
+    /// The archive and the image's digest.
+    fn archive(&self) -> Result<(Vec<u8>, String)> {
+        let layer = tar(self.files, self.created)?;
+        let labels: Map<String, Value> =
+            self.labels.iter().map(|&(name, value)| (name.to_owned(), value.into())).collect();
         let config = serde_json::to_vec(&json!({
             "architecture": architecture(),
             "os": "linux",
-            "config": { "Entrypoint": [self.entrypoint] },
+            "created": rfc3339(self.created),
+            "config": { "Entrypoint": [self.entrypoint], "Labels": labels },
             "rootfs": { "type": "layers", "diff_ids": [digest(&layer)] },
         }))?;
         let manifest = serde_json::to_vec(&json!({
@@ -47,13 +67,14 @@ impl Image<'_> {
             "org.opencontainers.image.ref.name": self.name.rsplit_once(':').map_or("latest", |(_, tag)| tag),
         });
         let index = serde_json::to_vec(&json!({ "schemaVersion": 2, "manifests": [entry] }))?;
-        tar(&[
+        let files: [(&str, &[u8], bool); 5] = [
             ("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#, false),
             ("index.json", &index, false),
             (&blob(&manifest), &manifest, false),
             (&blob(&config), &config, false),
             (&blob(&layer), &layer, false),
-        ])
+        ];
+        Ok((tar(&files, self.created)?, digest(&manifest)))
     }
 }
 
@@ -84,16 +105,37 @@ fn descriptor(kind: &str, content: &[u8]) -> Value {
     json!({ "mediaType": kind, "digest": digest(content), "size": content.len() })
 }
 
-fn tar(files: &[(&str, &[u8], bool)]) -> Result<Vec<u8>> {
+fn tar(files: &[(&str, &[u8], bool)], time: u64) -> Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
     for &(path, content, executable) in files {
         let mut header = tar::Header::new_ustar();
         header.set_size(content.len() as u64);
         header.set_mode(if executable { 0o755 } else { 0o644 });
-        header.set_mtime(0);
+        header.set_mtime(time);
         archive.append_data(&mut header, path, content)?;
     }
     Ok(archive.into_inner()?)
+}
+
+/// A time as images write it, in UTC.
+fn rfc3339(seconds: u64) -> String {
+    let (mut day, second) = (seconds / 86_400, seconds % 86_400);
+    let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let mut year = 1970;
+    while day >= 365 + u64::from(is_leap(year)) {
+        day -= 365 + u64::from(is_leap(year));
+        year += 1;
+    }
+    let mut month = 1;
+    for days in [31, 28 + u64::from(is_leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+        if day < days {
+            break;
+        }
+        day -= days;
+        month += 1;
+    }
+    let (hour, minute) = (second / 3600, second / 60 % 60);
+    format!("{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{:02}Z", day + 1, second % 60)
 }
 
 #[cfg(test)]
@@ -103,7 +145,13 @@ mod tests {
     use super::*;
 
     fn image() -> Image<'static> {
-        Image { name: "localhost/beeline/probe:1", entrypoint: "/probe", files: &[("probe", b"\x7fELF", true)] }
+        Image {
+            name: "localhost/beeline/probe:1",
+            entrypoint: "/probe",
+            labels: &[("org.opencontainers.image.title", "probe")],
+            created: 0,
+            files: &[("probe", b"\x7fELF", true)],
+        }
     }
 
     #[test]
@@ -113,7 +161,7 @@ mod tests {
 
     #[test]
     fn an_archive_names_its_image_and_every_blob_by_its_digest() {
-        let bytes = image().archive().unwrap();
+        let (bytes, digest) = image().archive().unwrap();
 
         let mut archive = tar::Archive::new(bytes.as_slice());
         for entry in archive.entries().unwrap() {
@@ -128,7 +176,31 @@ mod tests {
                 let index: Value = serde_json::from_slice(&content).unwrap();
                 let name = &index["manifests"][0]["annotations"]["io.containerd.image.name"];
                 assert_eq!(name, "localhost/beeline/probe:1");
+                assert_eq!(index["manifests"][0]["digest"], digest);
             }
+        }
+    }
+
+    #[test]
+    fn another_time_is_another_image() {
+        let later = Image { created: 1, ..image() };
+
+        assert_ne!(later.archive().unwrap().1, image().archive().unwrap().1);
+    }
+
+    #[test]
+    fn times_are_written_as_dates() {
+        let dates = [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_700_000_000, "2023-11-14T22:13:20Z"),
+            (4_107_542_399, "2100-02-28T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+            (LAST_SECOND, "9999-12-31T23:59:59Z"),
+        ];
+
+        for (seconds, date) in dates {
+            assert_eq!(rfc3339(seconds), date);
         }
     }
 }

@@ -1,0 +1,117 @@
+//! `cargo xtask image`: the agent as a container image, made without a container engine.
+//!
+//! One static binary with the datapath inside, on an empty base, as an OCI archive. The same commit and the same compiler
+//! give the same digest, wherever and whenever it is built. It pushes nothing: an archive goes to a registry by the
+//! tools that are there for it. deploy/Containerfile makes the like with a container engine.
+
+pub mod archive;
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    build_ebpf, process, remap,
+    setup::{self, compiler::STATIC_TARGET},
+    workspace,
+};
+use archive::{Image, Written};
+
+/// Under which name a cluster knows the image once it is imported.
+pub const NAME: &str = concat!("localhost/beeline/beeline:", env!("CARGO_PKG_VERSION"));
+
+/// Where the binary lies in the image: in the search path of `kubectl exec`.
+const PROGRAM: &str = "/usr/local/bin/beeline";
+/// The profile in the workspace's Cargo.toml.
+const PROFILE: &str = "image";
+
+#[derive(clap::Args, Default)]
+#[command(after_help = "Examples:\n  cargo xtask image                            target/beeline-image.tar\n  \
+                        cargo xtask image --output /tmp/beeline.tar\n  \
+                        skopeo copy oci-archive:target/beeline-image.tar docker://REGISTRY/beeline\n\n\
+                        SOURCE_DATE_EPOCH, seconds since 1970, is the time of everything inside; 1970 if it is not set.")]
+pub struct Args {
+    /// The archive to write
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let archive = args.output.clone().unwrap_or_else(archive);
+    let written = write(&archive)?;
+    println!("image    {NAME}");
+    println!("archive  {}, {} bytes", workspace::shown(&archive), written.size);
+    println!("digest   {}", written.digest);
+    Ok(())
+}
+
+/// Where the archive lies if nobody says otherwise.
+pub fn archive() -> PathBuf {
+    workspace::target().join("beeline-image.tar")
+}
+
+/// Builds the binary and writes the image.
+pub fn write(archive: &Path) -> Result<Written> {
+    // A wrong time is better said before a build of minutes than after it.
+    let created = created(env::var("SOURCE_DATE_EPOCH").ok().as_deref())?;
+    setup::ensure_for_image()?;
+    let binary = build()?;
+    let content = fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
+    let image = Image {
+        name: NAME,
+        entrypoint: PROGRAM,
+        labels: &[
+            ("org.opencontainers.image.licenses", "MIT OR Apache-2.0"),
+            ("org.opencontainers.image.title", "beeline"),
+            ("org.opencontainers.image.version", env!("CARGO_PKG_VERSION")),
+        ],
+        created,
+        files: &[(PROGRAM.trim_start_matches('/'), &content, true)],
+    };
+    image.write(archive)
+}
+
+/// Builds the static binary with the datapath inside, free of the paths of this machine; returns where it lies.
+fn build() -> Result<PathBuf> {
+    // With DWARF: whether there is a tool that strips it must not decide about the digest.
+    build_ebpf::run(&build_ebpf::Args { release: false })?;
+    let binary = workspace::target().join(STATIC_TARGET).join(PROFILE).join("beeline");
+    let flags = remap::rustc_flags("rustc")?.join("\u{1f}");
+    let mut command = process::cargo();
+    command
+        .args(["build", "--locked", "--package", "gateway-userspace", "--bin", "beeline"])
+        .args(["--profile", PROFILE, "--target", STATIC_TARGET])
+        .env("CARGO_ENCODED_RUSTFLAGS", flags)
+        .env_remove("BEELINE_EMBED_DATAPATH");
+    process::run(&mut command)?;
+    eprintln!("{}: built", workspace::shown(&binary));
+    Ok(binary)
+}
+
+/// The time of everything in the image, in seconds since 1970.
+fn created(epoch: Option<&str>) -> Result<u64> {
+    let Some(text) = epoch else { return Ok(0) };
+    let seconds = text.parse().ok().filter(|&seconds| seconds <= archive::LAST_SECOND);
+    ensure!(
+        seconds.is_some(),
+        "SOURCE_DATE_EPOCH is `{text}`: give whole seconds since 1970, as `git log -1 --format=%ct` does, or unset it"
+    );
+    Ok(seconds.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_inside_is_that_of_the_environment_and_never_that_of_the_clock() {
+        assert_eq!(created(None).unwrap(), 0);
+        assert_eq!(created(Some("1700000000")).unwrap(), 1_700_000_000);
+        for wrong in ["", "-1", "now", "1e9", "18446744073709551615"] {
+            assert!(created(Some(wrong)).is_err(), "{wrong}");
+        }
+    }
+}
