@@ -3,17 +3,24 @@
 //! A source delivers [`Objects`]: typed, validated one by one, ordered, each with its [`Origin`] so that an error
 //! can name the file, the document and the field. What objects mean together is `translate`'s business.
 
+pub mod address_pool;
+pub mod cluster_link;
 #[cfg(test)]
 mod crds;
+pub mod endpoint_slice;
 pub mod folder;
 pub mod kinds;
+pub mod labels;
 mod listing;
 pub mod manifest;
+pub mod pod;
 pub mod problem;
+pub mod remote;
 pub mod route;
 pub mod upstream;
 pub mod validate;
 pub mod watch;
+pub mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,13 +29,19 @@ use std::sync::Arc;
 use gateway_api::apis::experimental::gatewayclasses::GatewayClass;
 use gateway_api::apis::experimental::gateways::Gateway;
 use gateway_api::apis::experimental::referencegrants::ReferenceGrant;
-use k8s_openapi::api::core::v1::{Pod, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::core::v1::Service;
 
+pub use address_pool::AddressPool;
+pub use cluster_link::ClusterLink;
+pub use endpoint_slice::EndpointSlice;
 pub use folder::FolderSource;
+pub use labels::Labels;
+pub use pod::Pod;
 pub use problem::{Problem, Severity};
+pub use remote::Remote;
 pub use route::Route;
 pub use upstream::Upstream;
+pub use written::Written;
 
 /// The kinds of object that Beeline reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,7 +56,7 @@ pub enum Kind {
     Upstream,
     /// `gateway.networking.k8s.io/v1`.
     Gateway,
-    /// `gateway.networking.k8s.io/v1`, the only kind here without a namespace.
+    /// `gateway.networking.k8s.io/v1`, without a namespace.
     GatewayClass,
     /// `gateway.networking.k8s.io/v1`.
     ReferenceGrant,
@@ -51,6 +64,14 @@ pub enum Kind {
     TcpRoute,
     /// `gateway.networking.k8s.io/v1`.
     UdpRoute,
+    /// `v1`, without a namespace of its own.
+    Namespace,
+    /// `v1`, without a namespace.
+    Node,
+    /// `beeline.dev/v1alpha1`, without a namespace.
+    AddressPool,
+    /// `beeline.dev/v1alpha1`, without a namespace.
+    ClusterLink,
 }
 
 impl Kind {
@@ -66,12 +87,16 @@ impl Kind {
             Self::ReferenceGrant => "ReferenceGrant",
             Self::TcpRoute => "TCPRoute",
             Self::UdpRoute => "UDPRoute",
+            Self::Namespace => "Namespace",
+            Self::Node => "Node",
+            Self::AddressPool => "AddressPool",
+            Self::ClusterLink => "ClusterLink",
         }
     }
 
     /// Whether objects of the kind live in a namespace.
     pub const fn is_namespaced(self) -> bool {
-        !matches!(self, Self::GatewayClass)
+        !matches!(self, Self::GatewayClass | Self::Namespace | Self::Node | Self::AddressPool | Self::ClusterLink)
     }
 }
 
@@ -180,6 +205,14 @@ pub enum Object {
     TcpRoute(Arc<Route>),
     /// A `UDPRoute`.
     UdpRoute(Arc<Route>),
+    /// A Namespace: its labels.
+    Namespace(Arc<Labels>),
+    /// A Node: its labels.
+    Node(Arc<Labels>),
+    /// An `AddressPool`.
+    AddressPool(Arc<AddressPool>),
+    /// A `ClusterLink`.
+    ClusterLink(Arc<ClusterLink>),
 }
 
 /// One object with its identity and its origin, as a source reads it.
@@ -221,6 +254,16 @@ pub struct Objects {
     pub reference_grants: BTreeMap<Name, Sourced<ReferenceGrant>>,
     /// `TCPRoute`s and `UDPRoute`s; the kind tells which.
     pub routes: BTreeMap<ObjectId, Sourced<Route>>,
+    /// The labels of Namespaces.
+    pub namespaces: BTreeMap<Name, Sourced<Labels>>,
+    /// The labels of Nodes.
+    pub nodes: BTreeMap<Name, Sourced<Labels>>,
+    /// `AddressPool`s.
+    pub address_pools: BTreeMap<Name, Sourced<AddressPool>>,
+    /// `ClusterLink`s.
+    pub cluster_links: BTreeMap<Name, Sourced<ClusterLink>>,
+    /// What is known of each linked cluster, by the name of its `ClusterLink`.
+    pub remotes: BTreeMap<String, Remote>,
     /// Objects that exist but are invalid and never were valid. Whoever refers to one needs no error of its own.
     pub rejected: BTreeSet<ObjectId>,
     /// Whether objects may be missing that an earlier process knew: what should hold them was never read whole.
@@ -243,6 +286,29 @@ impl Objects {
             Object::TcpRoute(object) | Object::UdpRoute(object) => {
                 drop(self.routes.insert(id, Sourced { object, origin }));
             }
+            Object::Namespace(object) => drop(self.namespaces.insert(name, Sourced { object, origin })),
+            Object::Node(object) => drop(self.nodes.insert(name, Sourced { object, origin })),
+            Object::AddressPool(object) => drop(self.address_pools.insert(name, Sourced { object, origin })),
+            Object::ClusterLink(object) => drop(self.cluster_links.insert(name, Sourced { object, origin })),
+        }
+    }
+
+    /// Takes an object out.
+    pub fn remove(&mut self, id: &ObjectId) {
+        let ObjectId { kind, name } = id;
+        match kind {
+            Kind::Service => drop(self.services.remove(name)),
+            Kind::EndpointSlice => drop(self.endpoint_slices.remove(name)),
+            Kind::Pod => drop(self.pods.remove(name)),
+            Kind::Upstream => drop(self.upstreams.remove(name)),
+            Kind::Gateway => drop(self.gateways.remove(name)),
+            Kind::GatewayClass => drop(self.gateway_classes.remove(name)),
+            Kind::ReferenceGrant => drop(self.reference_grants.remove(name)),
+            Kind::TcpRoute | Kind::UdpRoute => drop(self.routes.remove(id)),
+            Kind::Namespace => drop(self.namespaces.remove(name)),
+            Kind::Node => drop(self.nodes.remove(name)),
+            Kind::AddressPool => drop(self.address_pools.remove(name)),
+            Kind::ClusterLink => drop(self.cluster_links.remove(name)),
         }
     }
 

@@ -10,10 +10,12 @@ mod pods;
 mod references;
 mod selector;
 mod services;
+pub mod statuses;
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use gateway_common::{Address, FrontendKey};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -23,21 +25,26 @@ use crate::source::{FolderSource, ObjectId, Objects, Origin, Problem, Route, Sou
 use endpoints::Cluster;
 use services::ServiceFrontend;
 
-pub use endpoints::{DEFAULT_WEIGHT, WEIGHT_ANNOTATIONS};
+pub use endpoints::DEFAULT_WEIGHT;
 pub use gateways::{CONTROLLER_NAME, GATEWAY_CLASS};
 pub use services::{DIRECT_ACCESS_ANNOTATION, LOAD_BALANCER_CLASS};
+pub use statuses::Statuses;
 
 /// What may be chosen about the translation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Whether a Service without a class but with [`DIRECT_ACCESS_ANNOTATION`] is ours too.
     pub adopt_tencent_annotations: bool,
+    /// Whether every Service of type `LoadBalancer` without a class is ours.
+    pub default_load_balancer: bool,
+    /// The node whose backends get traffic from here; without one, all do.
+    pub node: Option<Arc<str>>,
 }
 
 impl Default for Options {
     /// What a folder of manifests starts with.
     fn default() -> Self {
-        Self { adopt_tencent_annotations: true }
+        Self { adopt_tencent_annotations: true, default_load_balancer: false, node: None }
     }
 }
 
@@ -50,6 +57,8 @@ pub struct Translation {
     pub problems: Vec<Problem>,
     /// Who asked for each VIP; the oldest, if several did.
     pub vips: BTreeMap<Address, VipOrigin>,
+    /// What the objects' status should say.
+    pub statuses: Statuses,
 }
 
 /// The object and the field that ask for a VIP.
@@ -76,7 +85,7 @@ pub fn translate(objects: &Objects, options: &Options) -> Translation {
     let mut report = Report::default();
     cluster.report_weights(&mut report);
 
-    let mut claims = services::claims(objects, *options, &mut report);
+    let mut claims = services::claims(objects, options, &mut report);
     claims.extend(gateways::claims(objects, &mut report));
     claims.sort_by(Claim::by_age);
 

@@ -106,7 +106,8 @@ impl Programmer {
     /// Reads the folder and works out what it asks for.
     pub fn read(&mut self) {
         let snapshot = self.parts.source.read();
-        let options = Options { adopt_tencent_annotations: self.parts.config.adopt_tencent_annotations };
+        let options =
+            Options { adopt_tencent_annotations: self.parts.config.adopt_tencent_annotations, ..Options::default() };
         self.translation = translate(&snapshot.objects, &options);
         self.source_problems = snapshot.problems;
     }

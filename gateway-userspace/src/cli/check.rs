@@ -85,18 +85,19 @@ impl Finding {
 pub fn execute(arguments: &Arguments, bpffs: &Path) -> anyhow::Result<Outcome> {
     match &arguments.manifests {
         Some(folder) => {
-            let options = Options { adopt_tencent_annotations: arguments.adopt_tencent_annotations };
-            check_folder(folder, options, arguments.output)
+            let options =
+                Options { adopt_tencent_annotations: arguments.adopt_tencent_annotations, ..Options::default() };
+            check_folder(folder, &options, arguments.output)
         }
         None => check_host(arguments, bpffs),
     }
 }
 
-fn check_folder(folder: &Path, options: Options, output: Output) -> anyhow::Result<Outcome> {
+fn check_folder(folder: &Path, options: &Options, output: Output) -> anyhow::Result<Outcome> {
     if !folder.is_dir() {
         bail!("{}: this is no folder: name the folder the manifests lie in", folder.display());
     }
-    let problems = translate::check_folder(folder, &options);
+    let problems = translate::check_folder(folder, options);
     match output {
         Output::Json => print_json(&problems)?,
         Output::Text => print(&folder_text(folder, &problems))?,

@@ -27,7 +27,7 @@ pub struct Unrecognised {
 const GATEWAY: &str = "gateway.networking.k8s.io";
 
 /// Ours: group, versions (the first is the one to use), kind.
-const OURS: [(&str, &[&str], Kind); 9] = [
+const OURS: [(&str, &[&str], Kind); 13] = [
     ("", &["v1"], Kind::Service),
     ("", &["v1"], Kind::Pod),
     ("discovery.k8s.io", &["v1"], Kind::EndpointSlice),
@@ -37,6 +37,10 @@ const OURS: [(&str, &[&str], Kind); 9] = [
     (GATEWAY, &["v1", "v1beta1", "v1alpha2"], Kind::ReferenceGrant),
     (GATEWAY, &["v1", "v1alpha2"], Kind::TcpRoute),
     (GATEWAY, &["v1", "v1alpha2"], Kind::UdpRoute),
+    ("", &["v1"], Kind::Namespace),
+    ("", &["v1"], Kind::Node),
+    ("beeline.dev", &["v1alpha1"], Kind::AddressPool),
+    ("beeline.dev", &["v1alpha1"], Kind::ClusterLink),
 ];
 
 /// Kinds of the Gateway API that change what traffic gets, so that passing over them deserves a word.
@@ -54,8 +58,6 @@ const OTHERS: &[(&str, &str, &[&str])] = &[
             "Endpoints",
             "Event",
             "LimitRange",
-            "Namespace",
-            "Node",
             "PersistentVolume",
             "PersistentVolumeClaim",
             "PodTemplate",

@@ -5,11 +5,6 @@
 
 use std::sync::Arc;
 
-use gateway_api::apis::experimental::gatewayclasses::GatewayClass;
-use gateway_api::apis::experimental::gateways::Gateway;
-use gateway_api::apis::experimental::referencegrants::ReferenceGrant;
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tracing::debug;
@@ -17,7 +12,7 @@ use tracing::debug;
 use super::kinds::{Recognised, recognise};
 use super::upstream::unknown_fields;
 use super::validate::validate;
-use super::{Entry, Kind, Name, Object, ObjectId, Origin, Problem, Route, Severity, Upstream};
+use super::{Entry, Kind, Name, ObjectId, Origin, Problem, Severity, Written};
 
 /// How a file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,10 +137,10 @@ impl Manifest {
 
         let first = self.problems.len();
         match typed(&id, value, origin) {
-            Ok(object) => {
-                self.problems.extend(validate(&id, origin, &object));
+            Ok(written) => {
+                self.problems.extend(validate(&id, origin, &written));
                 if !self.problems[first..].iter().any(|problem| problem.severity == Severity::Error) {
-                    return self.entries.push(Entry { id, origin: origin.clone(), object });
+                    return self.entries.push(Entry { id, origin: origin.clone(), object: written.admit() });
                 }
             }
             Err(problems) => self.problems.extend(problems),
@@ -197,7 +192,8 @@ fn label(value: &Value, kind: &str) -> String {
     }
 }
 
-fn typed(id: &ObjectId, value: &Value, origin: &Origin) -> Result<Object, Vec<Problem>> {
+/// Reads what a value says it is.
+pub fn typed(id: &ObjectId, value: &Value, origin: &Origin) -> Result<Written, Vec<Problem>> {
     let mut problems = unquoted(id, value, origin);
     if id.kind == Kind::Upstream {
         let unknown = unknown_fields(value);
@@ -207,47 +203,28 @@ fn typed(id: &ObjectId, value: &Value, origin: &Origin) -> Result<Object, Vec<Pr
         return Err(problems);
     }
     match id.kind {
-        Kind::Service => read::<Service>(id, value, origin).map(Object::Service),
-        Kind::EndpointSlice => read::<EndpointSlice>(id, value, origin).map(Object::EndpointSlice),
-        Kind::Pod => read::<Pod>(id, value, origin).map(|pod| Object::Pod(narrowed(&pod).into())),
-        Kind::Upstream => read::<Upstream>(id, value, origin).map(Object::Upstream),
-        Kind::Gateway => read::<Gateway>(id, value, origin).map(Object::Gateway),
-        Kind::GatewayClass => read::<GatewayClass>(id, value, origin).map(Object::GatewayClass),
-        Kind::ReferenceGrant => read::<ReferenceGrant>(id, value, origin).map(Object::ReferenceGrant),
-        Kind::TcpRoute => read::<Route>(id, value, origin).map(Object::TcpRoute),
-        Kind::UdpRoute => read::<Route>(id, value, origin).map(Object::UdpRoute),
+        Kind::Service => read(id, value, origin).map(Written::Service),
+        Kind::EndpointSlice => read(id, value, origin).map(Written::EndpointSlice),
+        Kind::Pod => read(id, value, origin).map(Written::Pod),
+        Kind::Upstream => read(id, value, origin).map(Written::Upstream),
+        Kind::Gateway => read(id, value, origin).map(Written::Gateway),
+        Kind::GatewayClass => read(id, value, origin).map(Written::GatewayClass),
+        Kind::ReferenceGrant => read(id, value, origin).map(Written::ReferenceGrant),
+        Kind::TcpRoute => read(id, value, origin).map(Written::TcpRoute),
+        Kind::UdpRoute => read(id, value, origin).map(Written::UdpRoute),
+        Kind::Namespace => read(id, value, origin).map(Written::Namespace),
+        Kind::Node => read(id, value, origin).map(Written::Node),
+        Kind::AddressPool => read(id, value, origin).map(Written::AddressPool),
+        Kind::ClusterLink => read(id, value, origin).map(Written::ClusterLink),
     }
 }
 
-fn read<T: DeserializeOwned>(id: &ObjectId, value: &Value, origin: &Origin) -> Result<Arc<T>, Vec<Problem>> {
-    serde_path_to_error::deserialize(value).map(Arc::new).map_err(|error| {
+fn read<T: DeserializeOwned>(id: &ObjectId, value: &Value, origin: &Origin) -> Result<Box<T>, Vec<Problem>> {
+    serde_path_to_error::deserialize(value).map(Box::new).map_err(|error| {
         let path = error.path().to_string();
         let field = if path == "." { String::new() } else { path };
         vec![origin.error(id, field, error.inner().to_string())]
     })
-}
-
-/// A Pod without what nobody here asks for: one of a real cluster has several kilobytes of it.
-fn narrowed(pod: &Pod) -> Pod {
-    let Pod { metadata, spec, status } = pod;
-    let container = |Container { name, ports, .. }: &Container| Container {
-        name: name.clone(),
-        ports: ports.clone(),
-        ..Container::default()
-    };
-    let spec = spec
-        .as_ref()
-        .map(|spec| PodSpec { containers: spec.containers.iter().map(container).collect(), ..PodSpec::default() });
-    let status = status.as_ref().map(|PodStatus { phase, pod_ip, pod_ips, conditions, .. }| PodStatus {
-        phase: phase.clone(),
-        pod_ip: pod_ip.clone(),
-        pod_ips: pod_ips.clone(),
-        conditions: conditions.clone(),
-        ..PodStatus::default()
-    });
-    let mut metadata = metadata.clone();
-    metadata.managed_fields = None;
-    Pod { metadata, spec, status }
 }
 
 /// Labels and annotations that YAML took for something else than text, the commonest slip of all.

@@ -82,7 +82,7 @@ pub struct ClusterRef {
 
 /// What an API server checks in a selector, beyond what Kubernetes' own schema says. A rule in CEL would need a bound on
 /// the number of expressions.
-fn check_selector(schema: &mut Schema) {
+pub(super) fn check_selector(schema: &mut Schema) {
     if let Some(expression) = schema.pointer_mut("/properties/matchExpressions/items") {
         expression["oneOf"] = json!([
             {

@@ -16,7 +16,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::kinds::closest;
 use super::upstream::MAX_UPSTREAM_SERVICES;
-use super::{Object, ObjectId, Origin, Problem, Route, Upstream};
+use super::{ObjectId, Origin, Problem, Route, Upstream, Written};
 
 /// The VIPs a Service asks for, comma separated, of both families.
 pub const ADDRESSES_ANNOTATION: &str = "beeline.dev/addresses";
@@ -26,16 +26,21 @@ pub const ALGORITHM_ANNOTATION: &str = "beeline.dev/algorithm";
 pub const MAX_REFERENCE_WEIGHT: i32 = 1_000_000;
 
 /// What is wrong with an object by itself.
-pub fn validate(id: &ObjectId, origin: &Origin, object: &Object) -> Vec<Problem> {
+pub fn validate(id: &ObjectId, origin: &Origin, object: &Written) -> Vec<Problem> {
     let mut findings = Findings { id, origin, problems: Vec::new() };
     match object {
-        Object::Service(service) => findings.service(service),
-        Object::EndpointSlice(slice) => findings.endpoint_slice(slice),
-        Object::Pod(pod) => findings.pod(pod),
-        Object::Upstream(upstream) => findings.upstream(upstream),
-        Object::Gateway(gateway) => findings.gateway(gateway),
-        Object::TcpRoute(route) | Object::UdpRoute(route) => findings.route(route),
-        Object::GatewayClass(_) | Object::ReferenceGrant(_) => {}
+        Written::Service(service) => findings.service(service),
+        Written::EndpointSlice(slice) => findings.endpoint_slice(slice),
+        Written::Pod(pod) => findings.pod(pod),
+        Written::Upstream(upstream) => findings.upstream(upstream),
+        Written::Gateway(gateway) => findings.gateway(gateway),
+        Written::TcpRoute(route) | Written::UdpRoute(route) => findings.route(route),
+        Written::GatewayClass(_)
+        | Written::ReferenceGrant(_)
+        | Written::Namespace(_)
+        | Written::Node(_)
+        | Written::AddressPool(_)
+        | Written::ClusterLink(_) => {}
     }
     findings.problems
 }

@@ -8,25 +8,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use gateway_common::{Address, Port, Protocol};
-use k8s_openapi::api::core::v1::{Pod, Service, ServicePort};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
+use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::Report;
 use super::pods::PodsByLabel;
-use super::selector::{Labels, Requirement, has_all};
+use super::selector::matches;
 use crate::model::{Backend, Member, PodId};
+use crate::source::endpoint_slice::{Endpoint, EndpointSlice};
+use crate::source::pod::Readiness;
 use crate::source::validate::parse_port;
-use crate::source::{Kind, Name, ObjectId, Objects, Sourced};
+use crate::source::{Kind, Name, ObjectId, Objects, Pod, Sourced};
 
 /// A Pod's weight if neither the Pod nor its Upstream says one.
 pub const DEFAULT_WEIGHT: u16 = 10;
-/// The annotations of a Pod that say its weight; the first that is there counts.
-pub const WEIGHT_ANNOTATIONS: [&str; 2] = ["beeline.dev/weight", "service.cloud.tencent.com/custom-weight"];
-
-/// The label by which a slice names its Service.
-const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
 /// IPv4 or IPv6: a VIP reaches backends of its own family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,11 +36,8 @@ impl Family {
         if address.to_ip().is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
-    const fn address_type(self) -> &'static str {
-        match self {
-            Self::V4 => "IPv4",
-            Self::V6 => "IPv6",
-        }
+    fn is_of(self, address: IpAddr) -> bool {
+        address.is_ipv4() == (self == Self::V4)
     }
 }
 
@@ -92,9 +85,8 @@ impl<'a> Cluster<'a> {
     pub fn new(objects: &'a Objects) -> Self {
         let mut slices: BTreeMap<Name, Vec<&EndpointSlice>> = BTreeMap::new();
         for (name, found) in &objects.endpoint_slices {
-            let labels = found.object.metadata.labels.as_ref();
-            if let Some(service) = labels.and_then(|labels| labels.get(SERVICE_NAME_LABEL)) {
-                slices.entry(Name::new(&*name.namespace, service)).or_default().push(&found.object);
+            if let Some(service) = &found.object.service {
+                slices.entry(Name::new(&*name.namespace, &**service)).or_default().push(&found.object);
             }
         }
         let lacks_slices = objects.services.keys().any(|service| !slices.contains_key(service));
@@ -104,20 +96,20 @@ impl<'a> Cluster<'a> {
 
     /// Every Pod that has not ended.
     pub fn living_pods(&self) -> BTreeSet<PodId> {
-        let living = self.objects.pods.iter().filter(|(_, pod)| !is_terminal(&pod.object));
-        living.map(|(name, pod)| pod_id(name, pod.object.metadata.uid.as_deref())).collect()
+        let living = self.objects.pods.iter().filter(|(_, pod)| !pod.object.is_terminal());
+        living.map(|(name, pod)| pod_id(name, pod.object.uid.as_deref())).collect()
     }
 
     /// The addresses of every Pod that has not ended.
     pub fn pod_addresses(&self) -> impl Iterator<Item = (Address, &'a Name)> {
-        let living = self.objects.pods.iter().filter(|(_, pod)| !is_terminal(&pod.object));
-        living.flat_map(|(name, pod)| pod_addresses(&pod.object).map(move |ip| (ip.into(), name)))
+        let living = self.objects.pods.iter().filter(|(_, pod)| !pod.object.is_terminal());
+        living.flat_map(|(name, pod)| pod.object.addresses().map(move |ip| (ip.into(), name)))
     }
 
     /// Names every Pod whose weight cannot be understood.
     pub fn report_weights(&self, report: &mut Report) {
         for (name, Sourced { object, origin }) in &self.objects.pods {
-            if let Some((annotation, text)) = weight_annotation(object)
+            if let Some((annotation, text)) = &object.weight
                 && text.parse::<u16>().is_err()
             {
                 let id = ObjectId { kind: Kind::Pod, name: name.clone() };
@@ -144,9 +136,9 @@ impl<'a> Cluster<'a> {
         };
         match self.slices.get(name) {
             Some(slices) => {
-                for slice in slices.iter().filter(|slice| slice.address_type == family.address_type()) {
+                for slice in slices.iter().filter(|slice| slice.is_ipv4 == Some(family == Family::V4)) {
                     let Some(target) = slice_port(slice, port) else { continue };
-                    let endpoints = slice.endpoints.iter().flatten();
+                    let endpoints = slice.endpoints.iter();
                     endpoints
                         .filter_map(|endpoint| self.endpoint_candidate(name, endpoint, target, port))
                         .for_each(&mut add);
@@ -164,31 +156,26 @@ impl<'a> Cluster<'a> {
         port: Port,
         service_port: &ServicePort,
     ) -> Option<Candidate<'a>> {
-        let address: IpAddr = endpoint.addresses.first()?.parse().ok()?;
-        let conditions = endpoint.conditions.clone().unwrap_or_default();
-        let mut ready = conditions.ready.unwrap_or(true);
-        let serving = conditions.serving.unwrap_or(ready);
-        let mut terminating = conditions.terminating.unwrap_or(false);
-
-        let target = endpoint.target_ref.as_ref().filter(|target| target.kind.as_deref() == Some("Pod"));
-        let pod_name = target.and_then(|target| {
-            let namespace = target.namespace.as_deref().unwrap_or(&service.namespace);
-            Some(Name::new(namespace, target.name.as_deref()?))
-        });
-        let stated = target.and_then(|target| target.uid.as_deref()).filter(|uid| !uid.is_empty());
+        let address = endpoint.address?;
+        let Endpoint { mut ready, serving, mut terminating, .. } = *endpoint;
+        let target = endpoint.pod.as_ref();
+        let pod_name =
+            target.map(|target| Name::new(target.namespace.as_deref().unwrap_or(&service.namespace), &*target.name));
+        let stated = target.and_then(|target| target.uid.as_deref());
         // A Pod of the same name but another UID is not the one that the slice speaks of.
         let pod = pod_name.as_ref().and_then(|name| self.objects.pods.get(name)).map(|found| &*found.object);
-        let pod = pod.filter(|pod| stated.is_none_or(|uid| pod.metadata.uid.as_deref().is_none_or(|own| own == uid)));
+        let pod = pod.filter(|pod| stated.is_none_or(|uid| pod.uid.as_deref().is_none_or(|own| own == uid)));
         if let Some(pod) = pod {
-            if is_terminal(pod) {
+            if pod.is_terminal() {
                 return None;
             }
-            if pod.metadata.deletion_timestamp.is_some() {
+            ready |= !terminating && pod.readiness() == Some(Readiness::WaitsForUs);
+            if pod.terminating {
                 (ready, terminating) = (false, true);
             }
         }
         // The Pod's own word comes first, so that the identity is that of `living_pods`.
-        let uid = pod.map_or(stated, |pod| pod.metadata.uid.as_deref());
+        let uid = pod.map_or(stated, |pod| pod.uid.as_deref());
         let id = pod_name.as_ref().map_or(PodId::NONE, |name| pod_id(name, uid));
         Some(Candidate {
             backend: Backend { address: address.into(), port, protocol: protocol_of(service_port)?, pod: id },
@@ -206,14 +193,15 @@ impl<'a> Cluster<'a> {
         let publish_not_ready = spec.publish_not_ready_addresses.unwrap_or(false);
 
         let selected =
-            self.pods.selected(&name.namespace, selector).into_iter().filter(|(_, pod)| !is_terminal(&pod.object));
+            self.pods.selected(&name.namespace, selector).into_iter().filter(|(_, pod)| !pod.object.is_terminal());
         let candidate = |(name, found): (&Name, &'a Sourced<Pod>)| {
             let pod = &*found.object;
-            let address = pod_addresses(pod).find(|ip| ip.is_ipv4() == (family == Family::V4))?;
-            let uid = pod.metadata.uid.as_deref();
+            let address = pod.addresses().find(|ip| family.is_of(*ip))?;
+            let uid = pod.uid.as_deref();
             let port = target_port(port, pod)?;
-            let serving = publish_not_ready || is_ready(pod);
-            let terminating = pod.metadata.deletion_timestamp.is_some();
+            let serving =
+                publish_not_ready || pod.readiness().is_some_and(|readiness| readiness != Readiness::NotReady);
+            let terminating = pod.terminating;
             Some(Candidate {
                 backend: Backend { address: address.into(), port, protocol, pod: pod_id(name, uid) },
                 name: name.to_string(),
@@ -228,14 +216,7 @@ impl<'a> Cluster<'a> {
 impl Candidate<'_> {
     /// Whether the endpoint's Pod has the labels; without a Pod nobody knows.
     pub fn is_selected(&self, selector: &LabelSelector) -> bool {
-        let Some(pod) = self.pod else { return false };
-        let none = Labels::new();
-        let labels = pod.metadata.labels.as_ref().unwrap_or(&none);
-        selector.match_labels.as_ref().is_none_or(|wanted| has_all(wanted, labels))
-            && selector.match_expressions.iter().flatten().all(|expression| {
-                let values = expression.values.as_deref().unwrap_or_default();
-                Requirement { key: &expression.key, operator: &expression.operator, values }.is_met(labels)
-            })
+        self.pod.is_some_and(|pod| matches(selector, &pod.labels))
     }
 }
 
@@ -258,7 +239,7 @@ impl Pool {
     /// Adds a backend with the weight its entry gives it.
     pub fn add(&mut self, candidate: Candidate<'_>, weight: u16) {
         let Candidate { backend, name, pod, fitness } = candidate;
-        let own = pod.and_then(weight_annotation).and_then(|(_, text)| text.parse().ok());
+        let own = pod.and_then(|pod| pod.weight.as_ref()).and_then(|(_, text)| text.parse().ok());
         let share = self.shares.entry(backend).or_insert(Share { name, own, given: 0, fitness });
         share.given = share.given.saturating_add(weight);
         share.fitness = share.fitness.max(fitness);
@@ -287,15 +268,15 @@ pub(super) fn protocol_of(port: &ServicePort) -> Option<Protocol> {
 
 /// The number that a slice has for a Service's port. A slice without ports stands for "all of them".
 fn slice_port(slice: &EndpointSlice, port: &ServicePort) -> Option<Port> {
-    let same = slice.ports.iter().flatten().find(|candidate| {
-        candidate.name.as_deref().unwrap_or_default() == port.name.as_deref().unwrap_or_default()
-            && candidate.protocol.as_deref().unwrap_or("TCP") == port.protocol.as_deref().unwrap_or("TCP")
+    let same = slice.ports.iter().find(|candidate| {
+        *candidate.name == *port.name.as_deref().unwrap_or_default()
+            && *candidate.protocol == *port.protocol.as_deref().unwrap_or("TCP")
     })?;
     let fallback = || match port.target_port {
         Some(IntOrString::Int(number)) => number,
         Some(IntOrString::String(_)) | None => port.port,
     };
-    parse_port(same.port.unwrap_or_else(fallback).into()).ok()
+    parse_port(same.number.unwrap_or_else(fallback).into()).ok()
 }
 
 /// The number of a Service's target port in a Pod.
@@ -304,42 +285,14 @@ fn target_port(port: &ServicePort, pod: &Pod) -> Option<Port> {
         None => port.port,
         Some(IntOrString::Int(number)) => *number,
         Some(IntOrString::String(name)) => {
-            let containers = pod.spec.as_ref()?.containers.iter();
-            let mut ports = containers.flat_map(|container| container.ports.iter().flatten());
             let protocol = port.protocol.as_deref().unwrap_or("TCP");
-            let named = ports
-                .find(|port| port.name.as_ref() == Some(name) && port.protocol.as_deref().unwrap_or("TCP") == protocol);
-            named?.container_port
+            let mut ports = pod.body.iter().flat_map(|body| &body.ports);
+            ports.find(|port| *port.name == **name && *port.protocol == *protocol)?.number
         }
     };
     parse_port(number.into()).ok()
 }
 
-/// The first annotation that speaks of a weight, and what it says.
-fn weight_annotation(pod: &Pod) -> Option<(&'static str, &str)> {
-    let annotations = pod.metadata.annotations.as_ref()?;
-    WEIGHT_ANNOTATIONS.into_iter().find_map(|key| Some((key, annotations.get(key)?.trim())))
-}
-
 fn pod_id(name: &Name, uid: Option<&str>) -> PodId {
     uid.filter(|uid| !uid.is_empty()).map_or_else(|| PodId::from_uid(&name.to_string()), PodId::from_uid)
-}
-
-fn is_terminal(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
-}
-
-/// A Pod that says nothing of its readiness, as one written by hand, is ready.
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let ready = conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready");
-    ready.is_none_or(|condition| condition.status == "True")
-}
-
-fn pod_addresses(pod: &Pod) -> impl Iterator<Item = IpAddr> {
-    let status = pod.status.as_ref();
-    let several = status.and_then(|status| status.pod_ips.as_ref()).into_iter().flatten().map(|pod_ip| &pod_ip.ip);
-    let single = status.and_then(|status| status.pod_ip.as_ref());
-    several.chain(single).filter_map(|text| text.parse().ok())
 }

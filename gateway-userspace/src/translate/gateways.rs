@@ -1,6 +1,7 @@
 //! Gateways: their listeners are frontends, and each listener serves the one route that may and was first.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use gateway_api::apis::experimental::gateways::{
     Gateway, GatewayListeners, GatewayListenersAllowedRoutesNamespaces as AllowedNamespaces,
@@ -9,10 +10,10 @@ use gateway_api::apis::experimental::gateways::{
 use gateway_api::apis::experimental::tcproutes::TcpRouteParentRefs;
 use gateway_common::{Address, FrontendKey, Protocol};
 
-use super::selector::{Labels, Requirement, has_all};
+use super::selector::{Requirement, Wanted, has_all};
 use super::{Behind, Claim, Report, RouteRef, by_age};
 use crate::source::validate::{parse_port, parse_vip};
-use crate::source::{Kind, Name, ObjectId, Objects, Sourced};
+use crate::source::{Kind, Labels, Name, ObjectId, Objects, Sourced};
 
 /// The controller that a `GatewayClass` names to be ours.
 pub const CONTROLLER_NAME: &str = "beeline.dev/gateway";
@@ -190,7 +191,7 @@ fn listeners<'a>(
         let message = format!("no {protocol} listener of Gateway {wanted} is meant: correct sectionName or port");
         return Err(Refusal::Because(message));
     }
-    candidates.retain(|(_, listener)| lets_in(listener, name, route.id));
+    candidates.retain(|(_, listener)| lets_in(objects, listener, name, route.id));
     if candidates.is_empty() {
         let message = format!("Gateway {wanted} does not let the route in: widen the listener's allowedRoutes");
         return Err(Refusal::Because(message));
@@ -198,28 +199,37 @@ fn listeners<'a>(
     Ok(candidates.into_iter().map(|(index, _)| (*name, index)).collect())
 }
 
-fn lets_in(listener: &GatewayListeners, gateway: &Name, route: &ObjectId) -> bool {
+fn lets_in(objects: &Objects, listener: &GatewayListeners, gateway: &Name, route: &ObjectId) -> bool {
     let Some(allowed) = &listener.allowed_routes else { return route.name.namespace == gateway.namespace };
     let kinds = allowed.kinds.as_deref().unwrap_or_default();
     let is_kind_allowed = kinds.is_empty()
         || kinds.iter().any(|allowed| {
             allowed.group.as_deref().unwrap_or(GATEWAY_GROUP) == GATEWAY_GROUP && allowed.kind == route.kind.name()
         });
-    is_kind_allowed && is_namespace_allowed(allowed.namespaces.as_ref(), &gateway.namespace, &route.name.namespace)
+    is_kind_allowed
+        && is_namespace_allowed(objects, allowed.namespaces.as_ref(), &gateway.namespace, &route.name.namespace)
 }
 
-fn is_namespace_allowed(allowed: Option<&AllowedNamespaces>, gateway: &str, route: &str) -> bool {
+fn is_namespace_allowed(objects: &Objects, allowed: Option<&AllowedNamespaces>, gateway: &str, route: &str) -> bool {
     let Some(allowed) = allowed else { return gateway == route };
     match allowed.from.as_ref().unwrap_or(&From::Same) {
         From::All => true,
         From::Same => gateway == route,
         From::Selector => allowed.selector.as_ref().is_some_and(|selector| {
-            let labels = Labels::from([(NAMESPACE_NAME_LABEL.to_string(), route.to_string())]);
+            let labels = namespace_labels(objects, route);
             selector.match_labels.as_ref().is_none_or(|wanted| has_all(wanted, &labels))
                 && selector.match_expressions.iter().flatten().all(|expression| {
                     let values = expression.values.as_deref().unwrap_or_default();
                     Requirement { key: &expression.key, operator: &expression.operator, values }.is_met(&labels)
                 })
         }),
+    }
+}
+
+/// The labels of a Namespace. Without its object, as in a folder, the one that every Namespace has by itself is known.
+fn namespace_labels(objects: &Objects, namespace: &str) -> Arc<Labels> {
+    match objects.namespaces.get(&Name::new("", namespace)) {
+        Some(found) => found.object.clone(),
+        None => Arc::new(Labels::from(&Wanted::from([(NAMESPACE_NAME_LABEL.to_string(), namespace.to_string())]))),
     }
 }

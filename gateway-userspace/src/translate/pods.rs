@@ -3,10 +3,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
-use k8s_openapi::api::core::v1::Pod;
-
-use super::selector::{Labels, has_all};
-use crate::source::{Name, Objects, Sourced};
+use super::selector::{Wanted, has_all};
+use crate::source::{Name, Objects, Pod, Sourced};
 
 type Found<'a> = (&'a Name, &'a Sourced<Pod>);
 
@@ -22,7 +20,7 @@ impl<'a> PodsByLabel<'a> {
     pub fn new(objects: &'a Objects) -> Self {
         let mut index = Self::default();
         for (name, found) in &objects.pods {
-            for (label, value) in found.object.metadata.labels.iter().flatten() {
+            for (label, value) in found.object.labels.iter() {
                 let hash = index.hash(&name.namespace, label, value);
                 index.pods.entry(hash).or_default().push((name, found));
             }
@@ -31,14 +29,12 @@ impl<'a> PodsByLabel<'a> {
     }
 
     /// The Pods of a namespace that have all these labels, by name. No labels at all select nothing.
-    pub fn selected(&self, namespace: &str, selector: &Labels) -> Vec<Found<'a>> {
+    pub fn selected(&self, namespace: &str, selector: &Wanted) -> Vec<Found<'a>> {
         let having = |(label, value): (&String, &String)| self.pods.get(&self.hash(namespace, label, value));
         // A label that no Pod has comes before all others, and nothing is selected.
         let fewest = selector.iter().map(having).min_by_key(|pods| pods.map_or(0, Vec::len)).flatten();
-        let is_selected = |(name, found): &Found<'a>| {
-            name.namespace == namespace
-                && found.object.metadata.labels.as_ref().is_some_and(|labels| has_all(selector, labels))
-        };
+        let is_selected =
+            |(name, found): &Found<'a>| name.namespace == namespace && has_all(selector, &found.object.labels);
         fewest.into_iter().flatten().copied().filter(is_selected).collect()
     }
 

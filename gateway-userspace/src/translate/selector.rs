@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
-/// Labels by name.
-pub(super) type Labels = BTreeMap<String, String>;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+use crate::source::Labels;
+
+/// Labels that are wanted, by name.
+pub(super) type Wanted = BTreeMap<String, String>;
 
 /// One requirement beyond equality.
 #[derive(Clone, Copy, Debug)]
@@ -15,8 +19,17 @@ pub(super) struct Requirement<'a> {
 }
 
 /// Whether every wanted label is there with its value.
-pub(super) fn has_all(wanted: &Labels, labels: &Labels) -> bool {
+pub(super) fn has_all(wanted: &Wanted, labels: &Labels) -> bool {
     wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+/// Whether labels match a selector; an empty one matches everything.
+pub(super) fn matches(selector: &LabelSelector, labels: &Labels) -> bool {
+    selector.match_labels.as_ref().is_none_or(|wanted| has_all(wanted, labels))
+        && selector.match_expressions.iter().flatten().all(|expression| {
+            let values = expression.values.as_deref().unwrap_or_default();
+            Requirement { key: &expression.key, operator: &expression.operator, values }.is_met(labels)
+        })
 }
 
 impl Requirement<'_> {
@@ -24,8 +37,8 @@ impl Requirement<'_> {
     pub fn is_met(&self, labels: &Labels) -> bool {
         let value = labels.get(self.key);
         match self.operator {
-            "In" => value.is_some_and(|value| self.values.contains(value)),
-            "NotIn" => value.is_none_or(|value| !self.values.contains(value)),
+            "In" => value.is_some_and(|value| self.values.iter().any(|known| known == value)),
+            "NotIn" => value.is_none_or(|value| !self.values.iter().any(|known| known == value)),
             "Exists" => value.is_some(),
             "DoesNotExist" => value.is_none(),
             _ => false,
@@ -39,7 +52,7 @@ mod tests {
 
     #[test]
     fn requirements_follow_the_rules_of_kubernetes() {
-        let labels = Labels::from([("version".to_string(), "v1".to_string())]);
+        let labels = Labels::from(&Wanted::from([("version".to_string(), "v1".to_string())]));
         let values = ["v1".to_string(), "v2".to_string()];
         let met = |key, operator| Requirement { key, operator, values: &values }.is_met(&labels);
 
@@ -51,6 +64,6 @@ mod tests {
 
     #[test]
     fn an_empty_selector_matches_everything() {
-        assert!(has_all(&Labels::new(), &Labels::new()));
+        assert!(matches(&LabelSelector::default(), &Labels::default()));
     }
 }

@@ -23,7 +23,7 @@ pub(super) struct ServiceFrontend<'a> {
 }
 
 /// What the Services ask for.
-pub(super) fn claims<'a>(objects: &'a Objects, options: Options, report: &mut Report) -> Vec<Claim<'a>> {
+pub(super) fn claims<'a>(objects: &'a Objects, options: &Options, report: &mut Report) -> Vec<Claim<'a>> {
     let ours = objects.services.iter().filter(|(_, found)| is_ours(&found.object, options));
     ours.flat_map(|(name, found)| claims_of(name, found, report)).collect()
 }
@@ -44,14 +44,17 @@ pub(super) fn service(cluster: &Cluster<'_>, key: FrontendKey, frontend: Service
     }
 }
 
-fn is_ours(service: &KubernetesService, options: Options) -> bool {
+fn is_ours(service: &KubernetesService, options: &Options) -> bool {
     let Some(spec) = &service.spec else { return false };
     if spec.type_.as_deref() != Some("LoadBalancer") {
         return false;
     }
     match spec.load_balancer_class.as_deref() {
         Some(class) => class == LOAD_BALANCER_CLASS,
-        None => options.adopt_tencent_annotations && annotation(service, DIRECT_ACCESS_ANNOTATION) == Some("true"),
+        None => {
+            options.default_load_balancer
+                || options.adopt_tencent_annotations && annotation(service, DIRECT_ACCESS_ANNOTATION) == Some("true")
+        }
     }
 }
 

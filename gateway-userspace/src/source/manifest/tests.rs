@@ -1,6 +1,7 @@
 //! What the reader of manifests promises.
 
 use super::*;
+use crate::source::Object;
 
 fn yaml(text: &str) -> Manifest {
     parse(&"shop.yaml".into(), text, Format::Yaml)
@@ -175,15 +176,14 @@ fn any_bytes_never_panic() {
 }
 
 #[test]
-fn of_a_pod_only_what_is_asked_for_is_kept() {
+fn of_a_pod_what_traffic_needs_is_kept() {
     let manifest = yaml(&format!(
-        "{POD}spec:\n  volumes: [{{name: v}}]\n  containers: [{{name: c, image: i, ports: [{{containerPort: 80}}]}}]\n\
+        "{POD}spec:\n  nodeName: n1\n  containers: [{{name: c, image: i, ports: [{{name: web, containerPort: 80}}]}}]\n\
          status: {{phase: Running, podIP: 10.0.0.1, message: m}}\n"
     ));
 
     let [Entry { object: Object::Pod(pod), .. }] = manifest.entries.as_slice() else { panic!("one Pod") };
-    let (Some(spec), Some(status)) = (&pod.spec, &pod.status) else { panic!("both parts") };
-    assert_eq!((&spec.volumes, &spec.containers[0].image), (&None, &None));
-    assert!(spec.containers[0].ports.is_some());
-    assert_eq!((status.pod_ip.as_deref(), &status.message), (Some("10.0.0.1"), &None));
+    let body = pod.body.as_ref().expect("the whole Pod");
+    assert_eq!((&*body.ports[0].name, body.ports[0].number, body.node.as_deref()), ("web", 80, Some("n1")));
+    assert_eq!(body.addresses, ["10.0.0.1".parse::<std::net::IpAddr>().unwrap()]);
 }

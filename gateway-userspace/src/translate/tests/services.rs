@@ -45,7 +45,7 @@ fn the_class_and_the_annotation_decide_whose_a_service_is() {
     for (manifest, adopting, not_adopting) in cases {
         let objects = objects(&manifest);
         for (adopt_tencent_annotations, expected) in [(true, adopting), (false, not_adopting)] {
-            let translation = translate(&objects, &Options { adopt_tencent_annotations });
+            let translation = translate(&objects, &Options { adopt_tencent_annotations, ..Options::default() });
             assert_eq!(!translation.model.services.is_empty(), expected, "{manifest}");
         }
     }

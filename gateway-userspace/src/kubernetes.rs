@@ -1,0 +1,8 @@
+//! The Kubernetes API: objects come from it, and their status goes back. The only part that imports kube.
+//!
+//! Everything here runs on a thread of its own, so that reading a large list never holds up the agent. What was read
+//! arrives as [`Change`]s, each object admitted by the same code as one of a manifest.
+
+pub mod change;
+
+pub use change::Change;

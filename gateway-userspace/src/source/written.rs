@@ -1,0 +1,102 @@
+//! An object as somebody wrote it, whole: what is checked before it is admitted.
+//!
+//! Manifests and API servers write the same. After the check most of it is dropped; [`Object`] is what stays.
+
+use gateway_api::apis::experimental::gatewayclasses::GatewayClass;
+use gateway_api::apis::experimental::gateways::Gateway;
+use gateway_api::apis::experimental::referencegrants::ReferenceGrant;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod as KubernetesPod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice as KubernetesSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::{AddressPool, ClusterLink, EndpointSlice, Labels, Object, Pod, Route, Upstream};
+
+/// An object as somebody wrote it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Written {
+    /// A Service.
+    Service(Box<Service>),
+    /// An `EndpointSlice`.
+    EndpointSlice(Box<KubernetesSlice>),
+    /// A Pod.
+    Pod(Box<KubernetesPod>),
+    /// An Upstream.
+    Upstream(Box<Upstream>),
+    /// A Gateway.
+    Gateway(Box<Gateway>),
+    /// A `GatewayClass`.
+    GatewayClass(Box<GatewayClass>),
+    /// A `ReferenceGrant`.
+    ReferenceGrant(Box<ReferenceGrant>),
+    /// A `TCPRoute`.
+    TcpRoute(Box<Route>),
+    /// A `UDPRoute`.
+    UdpRoute(Box<Route>),
+    /// A Namespace.
+    Namespace(Box<Namespace>),
+    /// A Node.
+    Node(Box<Node>),
+    /// An `AddressPool`.
+    AddressPool(Box<AddressPool>),
+    /// A `ClusterLink`.
+    ClusterLink(Box<ClusterLink>),
+}
+
+/// What `kubectl apply` notes for itself: as long as the object.
+const LAST_APPLIED_ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+impl Written {
+    /// What is kept of it.
+    pub fn admit(self) -> Object {
+        match self {
+            Self::Service(mut service) => {
+                narrow(&mut service.metadata);
+                Object::Service((*service).into())
+            }
+            Self::EndpointSlice(slice) => Object::EndpointSlice(EndpointSlice::from(&*slice).into()),
+            Self::Pod(pod) => Object::Pod(Pod::from(&*pod).into()),
+            Self::Upstream(mut upstream) => {
+                narrow(&mut upstream.metadata);
+                Object::Upstream((*upstream).into())
+            }
+            Self::Gateway(mut gateway) => {
+                narrow(&mut gateway.metadata);
+                Object::Gateway((*gateway).into())
+            }
+            Self::GatewayClass(mut class) => {
+                narrow(&mut class.metadata);
+                Object::GatewayClass((*class).into())
+            }
+            Self::ReferenceGrant(mut grant) => {
+                narrow(&mut grant.metadata);
+                Object::ReferenceGrant((*grant).into())
+            }
+            Self::TcpRoute(mut route) => {
+                narrow(&mut route.metadata);
+                Object::TcpRoute((*route).into())
+            }
+            Self::UdpRoute(mut route) => {
+                narrow(&mut route.metadata);
+                Object::UdpRoute((*route).into())
+            }
+            Self::Namespace(namespace) => Object::Namespace(Labels::from(namespace.metadata.labels.as_ref()).into()),
+            Self::Node(node) => Object::Node(Labels::from(node.metadata.labels.as_ref()).into()),
+            Self::AddressPool(mut pool) => {
+                narrow(&mut pool.metadata);
+                Object::AddressPool((*pool).into())
+            }
+            Self::ClusterLink(mut link) => {
+                narrow(&mut link.metadata);
+                Object::ClusterLink((*link).into())
+            }
+        }
+    }
+}
+
+/// Drops what nobody here asks for.
+fn narrow(metadata: &mut ObjectMeta) {
+    metadata.managed_fields = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.remove(LAST_APPLIED_ANNOTATION);
+    }
+}

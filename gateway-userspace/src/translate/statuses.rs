@@ -1,0 +1,179 @@
+//! What the status of the objects should say, as far as the objects together decide it.
+//!
+//! Plain data: who writes it back, and when, is not known here. The reasons are those of Gateway API where it defines
+//! some. Facts are of the whole cluster, not of one node, so every agent comes to the same.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use gateway_api::apis::experimental::tcproutes::TcpRouteParentRefs;
+
+use crate::source::{Name, ObjectId};
+
+/// What the status of each object should say. An object that is not mentioned is not ours to write to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Statuses {
+    /// Services of ours.
+    pub services: BTreeMap<Name, ServiceStatus>,
+    /// Gateways of ours.
+    pub gateways: BTreeMap<Name, GatewayStatus>,
+    /// `GatewayClass`es of ours.
+    pub gateway_classes: BTreeMap<Name, ObjectStatus>,
+    /// Routes with a parent of ours; a route that lost its last one is mentioned with none.
+    pub routes: BTreeMap<ObjectId, RouteStatus>,
+    /// All Upstreams.
+    pub upstreams: BTreeMap<Name, UpstreamStatus>,
+    /// All `AddressPool`s.
+    pub address_pools: BTreeMap<Name, PoolStatus>,
+    /// All `ClusterLink`s.
+    pub cluster_links: BTreeMap<Name, LinkStatus>,
+}
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truth {
+    /// It does.
+    True,
+    /// It does not.
+    False,
+    /// Nobody can say.
+    Unknown,
+}
+
+impl Truth {
+    /// The word in the object.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+/// A condition without its times, which only whoever writes it knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// `Accepted`, `Programmed`, `ResolvedRefs`…
+    pub kind: &'static str,
+    /// Whether it holds.
+    pub truth: Truth,
+    /// One word why, in `CamelCase`.
+    pub reason: &'static str,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// Conditions alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObjectStatus {
+    /// The object's generation that they speak of.
+    pub generation: i64,
+    /// The conditions.
+    pub conditions: Vec<Condition>,
+}
+
+/// A Service of type `LoadBalancer`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceStatus {
+    /// The addresses it has, for `status.loadBalancer.ingress`, each with `ipMode: Proxy`.
+    pub addresses: Vec<IpAddr>,
+    /// What a user must fix, as an event says it: a reason and a message.
+    pub event: Option<(&'static str, String)>,
+    /// Its conditions.
+    pub status: ObjectStatus,
+}
+
+/// A Gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GatewayStatus {
+    /// The addresses it has, each of type `IPAddress`.
+    pub addresses: Vec<IpAddr>,
+    /// Its conditions.
+    pub status: ObjectStatus,
+    /// Its listeners, in the order of the spec.
+    pub listeners: Vec<ListenerStatus>,
+}
+
+/// A listener of a Gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerStatus {
+    /// Its name.
+    pub name: String,
+    /// The kinds of route it serves.
+    pub supported_kinds: Vec<&'static str>,
+    /// How many routes are attached.
+    pub attached_routes: i32,
+    /// Its conditions.
+    pub conditions: Vec<Condition>,
+}
+
+/// A route, as its parents of ours see it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RouteStatus {
+    /// The route's generation.
+    pub generation: i64,
+    /// Each parent of ours, in the order of the spec.
+    pub parents: Vec<ParentStatus>,
+}
+
+/// A route, as one parent sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParentStatus {
+    /// The reference, as the route has it.
+    pub parent: TcpRouteParentRefs,
+    /// The conditions.
+    pub conditions: Vec<Condition>,
+}
+
+/// An Upstream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamStatus {
+    /// Its conditions.
+    pub status: ObjectStatus,
+    /// Its backends, by cluster and name; at most [`MAX_STATUS_BACKENDS`].
+    pub backends: Vec<UpstreamBackend>,
+    /// How many backends there are.
+    pub total: usize,
+    /// How many of them get new connections.
+    pub ready: usize,
+}
+
+/// How many backends an Upstream's status lists by name: objects must stay small.
+pub const MAX_STATUS_BACKENDS: usize = 256;
+
+/// One backend of an Upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamBackend {
+    /// The `ClusterLink`; none for this cluster.
+    pub cluster: Option<Arc<str>>,
+    /// The Pod's namespace and name, or the address where no Pod is known.
+    pub name: String,
+    /// Its address and port.
+    pub address: String,
+    /// Its share of new connections within the Upstream.
+    pub weight: u16,
+    /// Whether it may get new connections.
+    pub ready: bool,
+}
+
+/// An `AddressPool`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolStatus {
+    /// Its conditions.
+    pub status: ObjectStatus,
+    /// How many addresses it holds; `u64::MAX` stands for more than can be counted.
+    pub total: u64,
+    /// How many of them are assigned.
+    pub assigned: u64,
+}
+
+/// A `ClusterLink`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkStatus {
+    /// Its conditions: `Authorized`, `Connected`.
+    pub status: ObjectStatus,
+    /// How many Services are known over there.
+    pub services: usize,
+}
