@@ -6,7 +6,9 @@
 
 mod conflicts;
 mod program;
+mod recorder;
 mod report;
+mod source;
 mod sweep;
 
 use std::future::pending;
@@ -19,13 +21,14 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
 use self::program::{Cause, Programmer};
+use self::recorder::Recorder;
+use self::source::Source;
 use self::sweep::Sweep;
 use crate::config::Config;
 use crate::dataplane::Dataplane;
 use crate::host::uplinks::UplinkError;
 use crate::host::{self, Host};
 use crate::reconcile::Reconciler;
-use crate::source::FolderSource;
 use crate::state::{RunDirectory, State};
 
 /// How often devices and addresses are looked at even if no change was signalled.
@@ -52,23 +55,23 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 async fn serve(config: Config) -> anyhow::Result<()> {
     let mut stop = Stop::new()?;
     let mut programmer = start(config)?;
-    let mut manifests = programmer.watch();
     let mut host = HostChanges::new();
     let (mut sweeps, _sweeper) = sweep::start(programmer.sweeper()?, programmer.shortest_timeout())?;
     programmer.first_reconcile()?;
     loop {
+        let deadline = programmer.deadline();
         tokio::select! {
             biased;
             signal = stop.wait() => {
                 programmer.stopped(signal);
                 return Ok(());
             }
-            change = manifests.next() => {
+            seen = programmer.changed() => {
                 programmer.read();
-                programmer.reconcile(Cause::Objects, change.seen);
+                programmer.reconcile(Cause::Objects, seen);
             }
             () = host.next() => programmer.reconcile(Cause::Host, Instant::now()),
-            () = until(programmer.deadline()) => programmer.reconcile(Cause::Deadline, Instant::now()),
+            () = until(deadline) => programmer.reconcile(Cause::Deadline, Instant::now()),
             sweep = next(&mut sweeps) => programmer.swept(&sweep),
         }
     }
@@ -80,7 +83,7 @@ fn start(config: Config) -> anyhow::Result<Programmer> {
     let mut host = Host::open().context("the kernel's routing socket cannot be opened")?;
     let before = RunDirectory::of(&config.bpffs).ok().and_then(|directory| directory.state());
     let uplinks = choose_uplinks(&mut host, &config, before.as_ref())?;
-    let source = FolderSource::open(&config.manifests)?;
+    let source = Source::open(&config)?;
     let dataplane = Dataplane::open(&config.bpffs, config.capacities, &config.timeouts.settings())?;
     for warning in dataplane.warnings() {
         warn!("{warning}");
@@ -99,15 +102,17 @@ fn start(config: Config) -> anyhow::Result<Programmer> {
     );
     let epoch = Instant::now();
     let reconciler = Reconciler::adopt(&dataplane.read_actual()?, capacities, epoch.elapsed());
+    let options = config.options();
     Ok(Programmer::new(program::Parts {
         config,
+        options,
         epoch,
         host,
         uplinks,
         source,
         dataplane,
         reconciler,
-        directory,
+        recorder: Recorder::start(directory).context("the recorder cannot be started")?,
         state,
     }))
 }
@@ -130,7 +135,7 @@ fn first_state(config: &Config, dataplane: &Dataplane, uplinks: &[String], befor
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         started_unix_ms: report::unix_ms(),
-        manifests: config.manifests.canonicalize().unwrap_or_else(|_| config.manifests.clone()),
+        objects: config.objects.to_string(),
         uplinks: uplinks.to_vec(),
         map_memory_bytes: dataplane.capacities().memory_bytes(cpus),
         // What an earlier agent changed is still to be put back by `unload`.

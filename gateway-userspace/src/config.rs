@@ -1,5 +1,6 @@
 //! The flags of `beeline run`, validated into one [`Config`]: after this no other part reads a flag.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use clap::ArgAction;
 use gateway_common::{Settings, maps};
 
 use crate::dataplane::Capacities;
+use crate::translate::Options;
 
 /// Map sizes beyond this are a slip of the finger: the kernel would be asked for tens of gigabytes.
 const MOST_FLOWS: i64 = 64 * 1024 * 1024;
@@ -16,18 +18,27 @@ const MOST_BACKENDS: i64 = 1024 * 1024;
 /// The flags as they are given.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Flags {
-    /// Folder of manifests to serve; it is watched, sub-folders included
+    /// Folder of manifests to serve, watched, sub-folders included [default: serve the Kubernetes cluster]
     #[arg(long, value_name = "DIR", env = "BEELINE_MANIFESTS")]
-    pub manifests: PathBuf,
+    pub manifests: Option<PathBuf>,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the text of a flattened field would stand in the help")]
+    pub cluster: ClusterFlags,
 
     /// Device that clients come by; repeatable [default: the devices of the default routes]
     #[arg(long = "interface", value_name = "NAME")]
     pub interfaces: Vec<String>,
 
-    /// Serve Services with the annotation service.cloud.tencent.com/direct-access: "true"
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true,
-        default_missing_value = "true", action = ArgAction::Set)]
-    pub adopt_tencent_annotations: bool,
+    /// Serve Services without a class that have the annotation service.cloud.tencent.com/direct-access: "true"
+    /// [default: true for a folder, false for a cluster]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        action = ArgAction::Set, env = "BEELINE_ADOPT_TENCENT_ANNOTATIONS")]
+    pub adopt_tencent_annotations: Option<bool>,
+
+    /// Serve every load balancer Service that has no class
+    #[arg(long, env = "BEELINE_DEFAULT_LOAD_BALANCER")]
+    pub default_load_balancer: bool,
 
     /// Flows that can be tracked at once
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = maps::DEFAULT_MAX_FLOWS,
@@ -61,17 +72,61 @@ pub struct Flags {
     pub udp_timeout: Duration,
 }
 
+/// The flags that concern a cluster alone.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ClusterFlags {
+    /// Kubeconfig of the cluster to serve [default: the cluster this runs in]
+    #[arg(long, value_name = "FILE", env = "BEELINE_KUBECONFIG", conflicts_with = "manifests")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// This node's name in the cluster, which tells its Pods from those of others [default: the host's name]
+    #[arg(long, value_name = "NAME", env = "NODE_NAME", conflicts_with = "manifests")]
+    pub node_name: Option<String>,
+
+    /// Namespace of the agents' Leases and of the linked clusters' Secrets
+    #[arg(long, value_name = "NAME", env = "POD_NAMESPACE", default_value = "beeline-system")]
+    pub namespace: String,
+
+    /// Longest time that a Pod's readiness gate waits for agents that lag behind
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration)]
+    pub gate_timeout: Duration,
+}
+
+/// Where objects come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObjectsFrom {
+    /// A folder of manifests.
+    Folder(PathBuf),
+    /// The API server of a cluster.
+    Cluster(Cluster),
+}
+
+/// A cluster, and this node's place in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// The kubeconfig; without one, the cluster this runs in.
+    pub kubeconfig: Option<PathBuf>,
+    /// This node's name.
+    pub node: String,
+    /// The namespace of Leases and Secrets.
+    pub namespace: String,
+    /// How long a readiness gate waits at most.
+    pub gate_timeout: Duration,
+}
+
 /// What the agent runs with.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The directory of pinned maps and links.
     pub bpffs: PathBuf,
-    /// The folder of manifests.
-    pub manifests: PathBuf,
+    /// Where objects come from.
+    pub objects: ObjectsFrom,
     /// The uplinks that were named; none means: find them.
     pub interfaces: Vec<String>,
     /// Whether the seeds' direct-access annotation makes a Service ours.
     pub adopt_tencent_annotations: bool,
+    /// Whether every Service of type `LoadBalancer` without a class is ours.
+    pub default_load_balancer: bool,
     /// The sizes of the maps, if they do not exist yet.
     pub capacities: Capacities,
     /// The timeouts.
@@ -100,6 +155,9 @@ pub enum ConfigError {
     /// There is something else.
     #[error("--manifests {0}: this is no folder; name the folder the file lies in")]
     NotAFolder(PathBuf),
+    /// Nobody said which node this is.
+    #[error("this node's name is not known: give it with --node-name")]
+    NoNodeName,
     /// A state that lasts longer would be forgotten before one that lasts shorter.
     #[error(
         "--syn-timeout {syn:?} is longer than --established-timeout {established:?}: a flow that was never \
@@ -116,11 +174,10 @@ pub enum ConfigError {
 impl Config {
     /// Validates what the flags say together.
     pub fn new(flags: Flags, bpffs: &Path) -> Result<Self, ConfigError> {
-        match std::fs::metadata(&flags.manifests) {
-            Err(_) => return Err(ConfigError::NoFolder(flags.manifests)),
-            Ok(metadata) if !metadata.is_dir() => return Err(ConfigError::NotAFolder(flags.manifests)),
-            Ok(_) => {}
-        }
+        let objects = match flags.manifests {
+            Some(folder) => ObjectsFrom::Folder(existing(folder)?),
+            None => ObjectsFrom::Cluster(flags.cluster.try_into()?),
+        };
         if flags.syn_timeout > flags.established_timeout {
             return Err(ConfigError::TimeoutsReversed {
                 syn: flags.syn_timeout,
@@ -129,9 +186,12 @@ impl Config {
         }
         Ok(Self {
             bpffs: bpffs.to_owned(),
-            manifests: flags.manifests,
+            adopt_tencent_annotations: flags
+                .adopt_tencent_annotations
+                .unwrap_or(matches!(objects, ObjectsFrom::Folder(_))),
+            default_load_balancer: flags.default_load_balancer,
+            objects,
             interfaces: flags.interfaces,
-            adopt_tencent_annotations: flags.adopt_tencent_annotations,
             capacities: Capacities {
                 flows: flags.max_flows,
                 frontends: flags.max_frontends,
@@ -144,6 +204,52 @@ impl Config {
                 udp: flags.udp_timeout,
             },
         })
+    }
+}
+
+impl fmt::Display for ObjectsFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(folder) => write!(f, "{}", folder.canonicalize().unwrap_or_else(|_| folder.clone()).display()),
+            Self::Cluster(cluster) => write!(f, "the cluster, as node {}", cluster.node),
+        }
+    }
+}
+
+impl TryFrom<ClusterFlags> for Cluster {
+    type Error = ConfigError;
+
+    fn try_from(flags: ClusterFlags) -> Result<Self, ConfigError> {
+        let ClusterFlags { kubeconfig, node_name, namespace, gate_timeout } = flags;
+        // A kubelet names its node after the host, in lower case.
+        let of_host = || {
+            let host = nix::sys::utsname::uname().ok()?;
+            host.nodename().to_str().map(str::to_lowercase)
+        };
+        let node = node_name.or_else(of_host).filter(|name| !name.is_empty()).ok_or(ConfigError::NoNodeName)?;
+        Ok(Self { kubeconfig, node, namespace, gate_timeout })
+    }
+}
+
+fn existing(folder: PathBuf) -> Result<PathBuf, ConfigError> {
+    match std::fs::metadata(&folder) {
+        Err(_) => Err(ConfigError::NoFolder(folder)),
+        Ok(metadata) if !metadata.is_dir() => Err(ConfigError::NotAFolder(folder)),
+        Ok(_) => Ok(folder),
+    }
+}
+
+impl Config {
+    /// What of it concerns the meaning of objects.
+    pub fn options(&self) -> Options {
+        Options {
+            adopt_tencent_annotations: self.adopt_tencent_annotations,
+            default_load_balancer: self.default_load_balancer,
+            node: match &self.objects {
+                ObjectsFrom::Folder(_) => None,
+                ObjectsFrom::Cluster(cluster) => Some(cluster.node.as_str().into()),
+            },
+        }
     }
 }
 
@@ -229,7 +335,23 @@ mod tests {
     fn the_annotation_can_be_left_alone() {
         let flags = flags(&["--manifests", "/", "--adopt-tencent-annotations=false"]).expect("flags");
 
-        assert!(!flags.adopt_tencent_annotations);
+        assert_eq!(flags.adopt_tencent_annotations, Some(false));
+    }
+
+    #[test]
+    fn without_a_folder_the_cluster_is_served_and_annotations_are_left_alone() {
+        let flags = flags(&["--node-name", "n1"]).expect("flags");
+
+        let config = Config::new(flags, Path::new("/b")).expect("a config");
+
+        let ObjectsFrom::Cluster(cluster) = config.objects else { panic!("a cluster: {:?}", config.objects) };
+        assert_eq!((&*cluster.node, &*cluster.namespace), ("n1", "beeline-system"));
+        assert!(!config.adopt_tencent_annotations);
+    }
+
+    #[test]
+    fn a_folder_and_a_kubeconfig_exclude_each_other() {
+        assert!(flags(&["--manifests", "/", "--kubeconfig", "/k"]).is_err());
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! uplinks, the devices and their settings.
 //!
 //! Everything here is level-triggered: it compares what is wanted with what the kernel lists and changes the
-//! difference. Whatever does not bear our protocol number is never touched.
+//! difference. What was listed is remembered until [`Host::look_again`], since a list of thousands of addresses takes
+//! longer than most changes. Whatever does not bear our protocol number is never touched.
 
 pub mod addresses;
 pub mod neighbours;
@@ -25,6 +26,23 @@ use self::uplinks::Device;
 /// The host's side of this network namespace.
 pub struct Host {
     netlink: Netlink,
+    known: Known,
+}
+
+/// What the kernel listed last, and what was changed since.
+#[derive(Default)]
+struct Known {
+    devices: Option<Vec<Device>>,
+    addresses: Option<Addresses>,
+    proxies: Option<BTreeSet<Proxy>>,
+}
+
+/// The addresses of all devices.
+struct Addresses {
+    /// The VIPs on `lo`.
+    ours: BTreeSet<Address>,
+    /// All others, with the index of their device.
+    foreign: BTreeMap<Address, u32>,
 }
 
 /// A setting that Beeline changed, and what it was before, so that `unload` can put it back.
@@ -48,14 +66,18 @@ pub struct Published {
 impl Host {
     /// Opens the host of the current network namespace.
     pub fn open() -> io::Result<Self> {
-        Ok(Self { netlink: Netlink::open()? })
+        Ok(Self { netlink: Netlink::open()?, known: Known::default() })
     }
 
-    /// The devices with these names that exist now.
+    /// Forgets what was listed: something may have changed.
+    pub fn look_again(&mut self) {
+        self.known = Known::default();
+    }
+
+    /// The devices with these names that exist.
     pub fn devices_named(&mut self, names: &[String]) -> io::Result<Vec<Device>> {
-        let mut devices = uplinks::devices(&mut self.netlink)?;
-        devices.retain(|device| names.contains(&device.name));
-        Ok(devices)
+        let devices = self.devices()?.iter();
+        Ok(devices.filter(|device| names.contains(&device.name)).cloned().collect())
     }
 
     /// The uplinks' names: see [`uplinks::choose`].
@@ -66,55 +88,88 @@ impl Host {
     /// Addresses that somebody else gave the host, with the name of the device that has them. None of them may
     /// be a VIP.
     pub fn foreign_addresses(&mut self) -> io::Result<BTreeMap<Address, String>> {
-        let devices = uplinks::devices(&mut self.netlink)?;
+        let foreign = self.addresses()?.foreign.clone();
+        let devices = self.devices()?;
         let name = |index| {
             let named = devices.iter().find(|device| device.index == index);
             named.map_or_else(|| format!("device {index}"), |device| device.name.clone())
         };
-        let addresses = addresses::list(&mut self.netlink)?;
-        Ok(addresses.into_iter().filter(|found| !found.ours).map(|found| (found.address, name(found.device))).collect())
-    }
-
-    /// The VIPs that `lo` has now.
-    pub fn vips(&mut self) -> io::Result<BTreeSet<Address>> {
-        let addresses = addresses::list(&mut self.netlink)?;
-        Ok(addresses.into_iter().filter(|found| found.ours).map(|found| found.address).collect())
+        Ok(foreign.into_iter().map(|(address, device)| (address, name(device))).collect())
     }
 
     /// Takes away the VIPs that are not wanted any more, and their neighbour entries; returns how many went.
     ///
     /// To be called before their guard goes, so that the host never answers for an address without guard.
     pub fn withdraw(&mut self, wanted: &BTreeSet<Address>) -> io::Result<usize> {
-        for proxy in neighbours::list(&mut self.netlink)? {
-            if !wanted.contains(&proxy.vip.into()) {
-                neighbours::remove(&mut self.netlink, proxy)?;
+        let proxies: Vec<Proxy> = self.proxies()?.iter().filter(|p| !wanted.contains(&p.vip.into())).copied().collect();
+        for proxy in proxies {
+            neighbours::remove(&mut self.netlink, proxy)?;
+            if let Some(known) = &mut self.known.proxies {
+                known.remove(&proxy);
             }
         }
-        let unwanted: Vec<_> = self.vips()?.difference(wanted).copied().collect();
-        for vip in &unwanted {
-            addresses::remove(&mut self.netlink, *vip)?;
+        let unwanted: Vec<_> = self.addresses()?.ours.difference(wanted).copied().collect();
+        let outcomes = addresses::remove(&mut self.netlink, &unwanted)?;
+        for (vip, outcome) in unwanted.iter().zip(outcomes) {
+            outcome?;
+            if let Some(known) = &mut self.known.addresses {
+                known.ours.remove(vip);
+            }
         }
         Ok(unwanted.len())
     }
 
     /// Takes away these VIPs and no others; returns how many were there.
     pub fn remove(&mut self, vips: &BTreeSet<Address>) -> io::Result<usize> {
-        let present = self.vips()?;
-        let kept: BTreeSet<_> = present.difference(vips).copied().collect();
+        let kept: BTreeSet<_> = self.addresses()?.ours.difference(vips).copied().collect();
         self.withdraw(&kept)
     }
 
     /// Adds the VIPs that are missing, and makes the Ethernet uplinks answer for those of IPv6.
     pub fn publish(&mut self, wanted: &BTreeSet<Address>, uplinks: &[Device]) -> io::Result<Published> {
         let mut published = Published::default();
-        let present = self.vips()?;
-        for vip in wanted.difference(&present) {
-            if let Err(error) = addresses::add(&mut self.netlink, *vip) {
+        let missing: Vec<_> = wanted.difference(&self.addresses()?.ours).copied().collect();
+        let outcomes = addresses::add(&mut self.netlink, &missing)?;
+        for (vip, outcome) in missing.iter().zip(outcomes) {
+            if let Err(error) = outcome {
                 published.failures.push(format!("VIP {vip} could not be added to lo: {error}"));
+            } else if let Some(known) = &mut self.known.addresses {
+                known.ours.insert(*vip);
             }
         }
         self.answer_neighbours(wanted, uplinks, &mut published)?;
         Ok(published)
+    }
+
+    fn devices(&mut self) -> io::Result<&[Device]> {
+        let Self { netlink, known } = self;
+        match &mut known.devices {
+            Some(devices) => Ok(devices),
+            unknown => Ok(unknown.insert(uplinks::devices(netlink)?)),
+        }
+    }
+
+    fn addresses(&mut self) -> io::Result<&Addresses> {
+        let Self { netlink, known } = self;
+        match &mut known.addresses {
+            Some(addresses) => Ok(addresses),
+            unknown => {
+                let (ours, foreign): (Vec<_>, Vec<_>) =
+                    addresses::list(netlink)?.into_iter().partition(|found| found.ours);
+                Ok(unknown.insert(Addresses {
+                    ours: ours.into_iter().map(|found| found.address).collect(),
+                    foreign: foreign.into_iter().map(|found| (found.address, found.device)).collect(),
+                }))
+            }
+        }
+    }
+
+    fn proxies(&mut self) -> io::Result<&BTreeSet<Proxy>> {
+        let Self { netlink, known } = self;
+        match &mut known.proxies {
+            Some(proxies) => Ok(proxies),
+            unknown => Ok(unknown.insert(neighbours::list(netlink)?.into_iter().collect())),
+        }
     }
 
     fn answer_neighbours(
@@ -129,15 +184,20 @@ impl Host {
         for device in ethernet.iter().filter(|_| !wanted.is_empty()) {
             answer_at_once(device, published);
         }
-        let present: BTreeSet<Proxy> = neighbours::list(&mut self.netlink)?.into_iter().collect();
+        let present = self.proxies()?.clone();
         for proxy in present.difference(&wanted) {
             neighbours::remove(&mut self.netlink, *proxy)?;
         }
-        for proxy in wanted.difference(&present) {
-            if let Err(error) = neighbours::add(&mut self.netlink, *proxy) {
+        let missing: Vec<_> = wanted.difference(&present).copied().collect();
+        let outcomes = neighbours::add(&mut self.netlink, &missing)?;
+        let mut answered = wanted;
+        for (proxy, outcome) in missing.iter().zip(outcomes) {
+            if let Err(error) = outcome {
                 published.failures.push(format!("VIP {} is not answered on the uplinks: {error}", proxy.vip));
+                answered.remove(proxy);
             }
         }
+        self.known.proxies = Some(answered);
         Ok(())
     }
 }

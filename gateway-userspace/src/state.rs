@@ -32,8 +32,8 @@ pub struct State {
     pub pid: u32,
     /// When it started: milliseconds since 1970.
     pub started_unix_ms: u64,
-    /// The folder it reads.
-    pub manifests: PathBuf,
+    /// Where its objects come from: the folder's path, or the cluster and the node.
+    pub objects: String,
     /// The uplinks it is attached to.
     pub uplinks: Vec<String>,
     /// The VIPs it has put on the host.

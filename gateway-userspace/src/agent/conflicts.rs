@@ -7,21 +7,23 @@ use gateway_common::Address;
 
 use crate::model::Model;
 use crate::source::Problem;
-use crate::translate::Translation;
+use crate::translate::VipOrigin;
 
 /// The model without the frontends at addresses of the host, and a problem for each such address.
 pub fn without<'a>(
-    translation: &'a Translation,
+    model: &'a Model,
+    vips: &BTreeMap<Address, VipOrigin>,
     foreign: &BTreeMap<Address, String>,
 ) -> (Cow<'a, Model>, Vec<Problem>) {
-    let mut model = Cow::Borrowed(&translation.model);
+    let mut model = Cow::Borrowed(model);
     let mut problems = Vec::new();
-    for (vip, origin) in &translation.vips {
-        let Some(device) = foreign.get(vip) else { continue };
+    for (address, device) in foreign {
+        let Some(origin) = vips.get(address) else { continue };
         problems.push(origin.problem(format!(
-            "{vip} is the node's own address, on {device}: the VIP is not served: choose an address that no host has"
+            "{address} is the node's own address, on {device}: the VIP is not served: choose an address that no host \
+             has"
         )));
-        model.to_mut().services.retain(|key, _| key.address != *vip);
+        model.to_mut().services.retain(|key, _| key.address != *address);
     }
     (model, problems)
 }
@@ -31,7 +33,7 @@ mod tests {
     use super::*;
     use crate::model::Service;
     use crate::source::{Kind, Name, ObjectId, Origin};
-    use crate::translate::VipOrigin;
+    use crate::translate::Translation;
     use gateway_common::{Algorithm, FrontendKey, Port, Protocol};
 
     const TAKEN: Address = Address::from_v4([192, 0, 2, 1]);
@@ -56,7 +58,8 @@ mod tests {
     fn an_address_of_the_host_is_refused_by_object_and_field_and_the_rest_is_served() {
         let translation = translation();
 
-        let (model, problems) = without(&translation, &BTreeMap::from([(TAKEN, "eth0".to_owned())]));
+        let (model, problems) =
+            without(&translation.model, &translation.vips, &BTreeMap::from([(TAKEN, "eth0".to_owned())]));
 
         assert_eq!(model.services.keys().map(|key| key.address).collect::<Vec<_>>(), [FREE]);
         let [problem] = problems.as_slice() else { panic!("one problem: {problems:?}") };
@@ -68,7 +71,7 @@ mod tests {
     fn without_a_conflict_the_model_is_not_copied() {
         let translation = translation();
 
-        let (model, problems) = without(&translation, &BTreeMap::new());
+        let (model, problems) = without(&translation.model, &translation.vips, &BTreeMap::new());
 
         assert!(matches!(model, Cow::Borrowed(_)));
         assert!(problems.is_empty());

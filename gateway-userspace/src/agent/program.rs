@@ -1,22 +1,26 @@
 //! Makes the datapath and the host as the objects ask, again and again, and leaves behind what `status` tells.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use gateway_common::Address;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
+use super::recorder::{Record, Recorder};
+use super::source::Source;
 use super::sweep::Sweep;
 use super::{RETRY, conflicts, report};
 use crate::config::Config;
 use crate::dataplane::{Dataplane, Sweeper, Uplink};
 use crate::host::uplinks::Device;
 use crate::host::{ChangedSysctl, Host};
+use crate::model::Model;
 use crate::reconcile::{Plan, Reconciler};
-use crate::source::{FolderSource, Problem};
-use crate::state::{LastReconcile, Names, RunDirectory, State};
-use crate::translate::{Options, Translation, translate};
+use crate::source::Problem;
+use crate::state::{LastReconcile, State};
+use crate::translate::{Options, Translation};
 
 /// Why a reconcile happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +43,12 @@ pub struct Parts {
     pub host: Host,
     /// The names of the uplinks, whether they exist or not.
     pub uplinks: Vec<String>,
-    pub source: FolderSource,
+    pub source: Source,
     pub dataplane: Dataplane,
     pub reconciler: Reconciler,
-    pub directory: RunDirectory,
+    pub recorder: Recorder,
     pub state: State,
+    pub options: Options,
 }
 
 /// Holds everyone who takes part in a reconcile.
@@ -52,8 +57,11 @@ pub struct Programmer {
     /// What the source complained about.
     source_problems: Vec<Problem>,
     translation: Translation,
-    names: Names,
+    /// What the translation asks for.
+    model: Arc<Model>,
     said: report::Said,
+    /// The VIPs that the host has, as of the last reconcile.
+    vips: BTreeSet<Address>,
     deadline: Option<Instant>,
     /// Whether a plan was not done whole, so that the reconciler is wrong about the maps.
     stale: bool,
@@ -75,17 +83,13 @@ impl Programmer {
             parts,
             source_problems: Vec::new(),
             translation: Translation::default(),
-            names: Names::default(),
+            model: Arc::default(),
             said: report::Said::default(),
+            vips: BTreeSet::new(),
             deadline: None,
             stale: false,
             waiting: false,
         }
-    }
-
-    /// The folder's changes from now on.
-    pub fn watch(&self) -> crate::source::watch::Changes {
-        self.parts.source.watch()
     }
 
     /// The collector of idle flows.
@@ -103,13 +107,15 @@ impl Programmer {
         self.deadline
     }
 
-    /// Reads the folder and works out what it asks for.
+    /// Waits until the objects may have changed; returns when that was noticed. May be cancelled.
+    pub async fn changed(&mut self) -> Instant {
+        self.parts.source.changed().await
+    }
+
+    /// Reads the objects and works out what they ask for.
     pub fn read(&mut self) {
-        let snapshot = self.parts.source.read();
-        let options =
-            Options { adopt_tencent_annotations: self.parts.config.adopt_tencent_annotations, ..Options::default() };
-        self.translation = translate(&snapshot.objects, &options);
-        self.source_problems = snapshot.problems;
+        (self.translation, self.source_problems) = self.parts.source.translate(&self.parts.options);
+        self.model = Arc::new(std::mem::take(&mut self.translation.model));
     }
 
     /// The reconcile of the start: what fails here ends the agent, since nobody has relied on it yet.
@@ -123,6 +129,9 @@ impl Programmer {
 
     /// Makes everything as it shall be, and tries again later if that fails.
     pub fn reconcile(&mut self, cause: Cause, since: Instant) {
+        if cause == Cause::Host {
+            self.parts.host.look_again();
+        }
         match self.adopt_if_stale().and_then(|()| self.apply()) {
             Ok(outcome) => self.tell(cause, since, outcome),
             Err(failure) => self.failed(&failure),
@@ -133,6 +142,7 @@ impl Programmer {
         let failure = format!("{failure:#}");
         error!("reconcile failed, trying again: {failure}");
         self.stale = true;
+        self.parts.host.look_again();
         self.deadline = Some(Instant::now() + RETRY);
         if self.parts.state.failure.as_ref() != Some(&failure) {
             self.parts.state.failure = Some(failure);
@@ -161,7 +171,7 @@ impl Programmer {
     fn apply(&mut self) -> anyhow::Result<Outcome> {
         let Parts { host, dataplane, reconciler, uplinks, epoch, .. } = &mut self.parts;
         let foreign = host.foreign_addresses().context("the host's addresses cannot be listed")?;
-        let (model, mut problems) = conflicts::without(&self.translation, &foreign);
+        let (model, mut problems) = conflicts::without(&self.model, &self.translation.vips, &foreign);
         let plan = reconciler.plan(&model, epoch.elapsed());
         host.withdraw(&plan.host_vips).context("VIP addresses cannot be removed from lo")?;
         let before = dataplane.writes();
@@ -207,7 +217,10 @@ impl Programmer {
         }
         state.problems = problems.iter().map(ToString::to_string).collect();
         state.notes = notes;
-        state.vips = plan.host_vips.iter().map(ToString::to_string).collect();
+        if self.vips != plan.host_vips {
+            state.vips = plan.host_vips.iter().map(ToString::to_string).collect();
+            self.vips = plan.host_vips;
+        }
         state.writes_since_start += writes;
         state.last_reconcile = Some(LastReconcile { unix_ms: report::unix_ms(), writes, took_ms, frontends, backends });
         for changed in sysctls {
@@ -218,16 +231,9 @@ impl Programmer {
         self.record();
     }
 
-    fn record(&mut self) {
-        let Parts { directory, state, .. } = &self.parts;
-        let mut outcome = directory.write_state(state);
-        let names = Names::of(&self.translation.model);
-        if outcome.is_ok() && names != self.names {
-            outcome = directory.write_names(&names).inspect(|()| self.names = names);
-        }
-        if let Err(error) = outcome {
-            warn!(%error, "the state for `beeline status` could not be written");
-        }
+    fn record(&self) {
+        let Parts { recorder, state, .. } = &self.parts;
+        recorder.record(Record { state: state.clone(), model: self.model.clone() });
     }
 
     /// After a failure, forgets what was believed of the maps and reads them.

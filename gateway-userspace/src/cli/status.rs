@@ -122,7 +122,7 @@ fn agent(out: &mut String, status: &Status, now: SystemTime) -> std::fmt::Result
     } else {
         writeln!(out, "agent      not running; the datapath goes on with what it was last told")?;
     }
-    writeln!(out, "manifests  {}", state.manifests.display())?;
+    writeln!(out, "objects    {}", state.objects)?;
     writeln!(out, "uplinks    {}", listed(&state.uplinks))?;
     writeln!(out, "links      {}", listed(&status.links.iter().map(link).collect::<Vec<_>>()))?;
     writeln!(out, "VIPs       {}", listed(&state.vips))?;

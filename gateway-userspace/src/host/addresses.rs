@@ -40,18 +40,23 @@ pub fn list(netlink: &mut Netlink) -> io::Result<Vec<HostAddress>> {
     Ok(answers.iter().filter_map(read).collect())
 }
 
-/// Adds a VIP to `lo`. That it is there already is no error.
-pub fn add(netlink: &mut Netlink, vip: Address) -> io::Result<()> {
-    match netlink.change(RouteNetlinkMessage::NewAddress(message(vip)), NLM_F_CREATE | NLM_F_EXCL) {
-        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
-        outcome => outcome,
-    }
+/// Adds VIPs to `lo`; says of each, in order, how it went. That one is there already is no error.
+pub fn add(netlink: &mut Netlink, vips: &[Address]) -> io::Result<Vec<io::Result<()>>> {
+    let requests = vips.iter().map(|vip| RouteNetlinkMessage::NewAddress(message(*vip)));
+    let outcomes = netlink.change_all(requests, NLM_F_CREATE | NLM_F_EXCL)?;
+    Ok(outcomes.into_iter().map(|outcome| unless(libc::EEXIST, outcome)).collect())
 }
 
-/// Removes a VIP from `lo`. That it is gone already is no error.
-pub fn remove(netlink: &mut Netlink, vip: Address) -> io::Result<()> {
-    match netlink.change(RouteNetlinkMessage::DelAddress(message(vip)), 0) {
-        Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => Ok(()),
+/// Removes VIPs from `lo`; says of each, in order, how it went. That one is gone already is no error.
+pub fn remove(netlink: &mut Netlink, vips: &[Address]) -> io::Result<Vec<io::Result<()>>> {
+    let requests = vips.iter().map(|vip| RouteNetlinkMessage::DelAddress(message(*vip)));
+    let outcomes = netlink.change_all(requests, 0)?;
+    Ok(outcomes.into_iter().map(|outcome| unless(libc::EADDRNOTAVAIL, outcome)).collect())
+}
+
+fn unless(harmless: i32, outcome: io::Result<()>) -> io::Result<()> {
+    match outcome {
+        Err(error) if error.raw_os_error() == Some(harmless) => Ok(()),
         outcome => outcome,
     }
 }

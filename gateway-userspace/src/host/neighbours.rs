@@ -43,9 +43,10 @@ pub fn list(netlink: &mut Netlink) -> io::Result<Vec<Proxy>> {
     Ok(answers.iter().filter_map(read).collect())
 }
 
-/// Adds an entry. That it is there already is no error.
-pub fn add(netlink: &mut Netlink, proxy: Proxy) -> io::Result<()> {
-    netlink.change(RouteNetlinkMessage::NewNeighbour(message(proxy)), NLM_F_CREATE | NLM_F_REPLACE)
+/// Adds entries; says of each, in order, how it went. That one is there already is no error.
+pub fn add(netlink: &mut Netlink, proxies: &[Proxy]) -> io::Result<Vec<io::Result<()>>> {
+    let requests = proxies.iter().map(|proxy| RouteNetlinkMessage::NewNeighbour(message(*proxy)));
+    netlink.change_all(requests, NLM_F_CREATE | NLM_F_REPLACE)
 }
 
 /// Removes an entry. That it, or its device, is gone already is no error.

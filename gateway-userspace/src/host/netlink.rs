@@ -17,6 +17,9 @@ use tracing::debug;
 /// How often a dump that changed under our eyes is asked for again before the last answer is taken as it is.
 const DUMP_ATTEMPTS: u32 = 4;
 
+/// Changes in one datagram: their acknowledgements must fit into the socket's receive buffer together.
+const CHANGES_AT_ONCE: usize = 64;
+
 /// A routing socket.
 pub struct Netlink {
     socket: Socket,
@@ -47,14 +50,46 @@ impl Netlink {
 
     /// Asks for a change and waits for the kernel's word on it.
     pub fn change(&mut self, request: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
-        let sequence = self.send(request, NLM_F_REQUEST | NLM_F_ACK | flags)?;
-        loop {
-            for message in self.receive(sequence)? {
+        self.change_all([request], flags)?.into_iter().collect()
+    }
+
+    /// Asks for changes, many in one datagram, and says of each, in order, how it went. An error of its own means that
+    /// the socket failed.
+    pub fn change_all(
+        &mut self,
+        requests: impl IntoIterator<Item = RouteNetlinkMessage>,
+        flags: u16,
+    ) -> io::Result<Vec<io::Result<()>>> {
+        let mut outcomes = Vec::new();
+        let mut requests = requests.into_iter().peekable();
+        while requests.peek().is_some() {
+            let first = self.sequence.wrapping_add(1);
+            let mut datagram = Vec::new();
+            for request in requests.by_ref().take(CHANGES_AT_ONCE) {
+                datagram.extend(self.message(request, NLM_F_REQUEST | NLM_F_ACK | flags));
+            }
+            self.socket.send(&datagram, 0)?;
+            self.acknowledgements(first, &mut outcomes)?;
+        }
+        Ok(outcomes)
+    }
+
+    /// The kernel's word on each request from `first` to the last one sent; it answers them in order.
+    fn acknowledgements(&mut self, first: u32, outcomes: &mut Vec<io::Result<()>>) -> io::Result<()> {
+        let mut expected = first;
+        while expected != self.sequence.wrapping_add(1) {
+            let (datagram, _) = self.socket.recv_from_full()?;
+            for message in messages::<RouteNetlinkMessage>(&datagram) {
+                if message.header.sequence_number != expected {
+                    continue;
+                }
                 if let NetlinkPayload::Error(error) = message.payload {
-                    return if error.code.is_none() { Ok(()) } else { Err(error.to_io()) };
+                    outcomes.push(if error.code.is_none() { Ok(()) } else { Err(error.to_io()) });
+                    expected = expected.wrapping_add(1);
                 }
             }
         }
+        Ok(())
     }
 
     fn dump_once(&mut self, request: RouteNetlinkMessage) -> io::Result<(Vec<RouteNetlinkMessage>, bool)> {
@@ -75,16 +110,22 @@ impl Netlink {
     }
 
     fn send(&mut self, request: RouteNetlinkMessage, flags: u16) -> io::Result<u32> {
+        let bytes = self.message(request, flags);
+        self.socket.send(&bytes, 0)?;
+        Ok(self.sequence)
+    }
+
+    /// A request with the next number. Its length is a multiple of four, so another may follow it.
+    fn message(&mut self, request: RouteNetlinkMessage, flags: u16) -> Vec<u8> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
         header.flags = flags;
         header.sequence_number = self.sequence;
         let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(request));
         message.finalize();
-        let mut buffer = vec![0; message.buffer_len()];
+        let mut buffer = vec![0; message.buffer_len().next_multiple_of(size_of::<u32>())];
         message.serialize(&mut buffer);
-        self.socket.send(&buffer, 0)?;
-        Ok(self.sequence)
+        buffer
     }
 
     /// One datagram's messages that answer the request with this number.
