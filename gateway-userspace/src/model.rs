@@ -5,14 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use gateway_common::{Address, Algorithm, FrontendKey, Port, Protocol};
 
 /// Everything that shall be programmed on this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Model {
-    /// What stands behind each frontend.
-    pub services: BTreeMap<FrontendKey, Service>,
+    /// What stands behind each frontend. Shared, so that what did not change is known by its place in memory.
+    pub services: BTreeMap<FrontendKey, Arc<Service>>,
     /// Every Pod that exists and has not ended, ready or not, in a slice or not. A backend whose Pod is in here
     /// is never gone, whatever happens to slices and weights; see [`PodId`].
     pub living_pods: BTreeSet<PodId>,

@@ -214,7 +214,7 @@ mod tests {
         let socket = "10.0.0.1:80".parse().expect("a socket");
 
         let names = Names::of(&Model {
-            services: BTreeMap::from([(key, service)]),
+            services: BTreeMap::from([(key, service.into())]),
             living_pods: BTreeSet::from([pod]),
             ..Model::default()
         });

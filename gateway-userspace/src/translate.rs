@@ -104,7 +104,7 @@ pub fn translate(objects: &Objects, options: &Options) -> Translation {
             Behind::Route(route) => Some(references::service(&cluster, claim.key, route, &mut report)),
             Behind::Nothing => None,
         };
-        translation.model.services.extend(service.map(|service| (claim.key, service)));
+        translation.model.services.extend(service.map(|service| (claim.key, Arc::new(service))));
     }
     losers.report(&mut report);
     refuse_addresses_of_pods(&cluster, &mut translation, &mut report);

@@ -43,7 +43,7 @@ mod tests {
         let mut translation = Translation::default();
         for vip in [TAKEN, FREE] {
             let service = Service { owner: "x".to_owned(), algorithm: Algorithm::default(), groups: Vec::new() };
-            translation.model.services.insert(FrontendKey::new(vip, Port::new(80), Protocol::TCP), service);
+            translation.model.services.insert(FrontendKey::new(vip, Port::new(80), Protocol::TCP), service.into());
             let origin = VipOrigin {
                 origin: Origin { file: "a.yaml".into(), document: 1, line: 1 },
                 object: ObjectId { kind: Kind::Service, name: Name::new("shop", "web") },

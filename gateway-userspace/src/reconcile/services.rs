@@ -4,6 +4,7 @@
 //! cursor, lives as long as the reference does. What did not change is not looked at again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_common::{Algorithm, Frontend, FrontendKey, Group, Service, SlotRange};
@@ -41,7 +42,7 @@ struct Programmed {
     /// Whether `FRONTENDS` leads to it.
     published: bool,
     /// What it was made from; nothing if it must be made again.
-    desired: Option<model::Service>,
+    desired: Option<Arc<model::Service>>,
     written: Service,
     schedule: Placed,
     groups: Vec<PlacedGroup>,
@@ -60,7 +61,7 @@ struct PlacedGroup {
 /// A service that must be made again, and its backends' ids.
 pub(super) struct Change<'m> {
     key: FrontendKey,
-    service: &'m model::Service,
+    service: &'m Arc<model::Service>,
     /// For each group the id and weight of each backend that has an id.
     members: Vec<Vec<(u32, u32)>>,
     named: Vec<model::Backend>,
@@ -178,6 +179,7 @@ impl Services {
         for (&key, service) in &model.services {
             let note = |matter| Note { frontend: key, owner: service.owner.clone(), matter };
             let programmed = self.programmed.get_mut(&key);
+            // Two that share their memory are equal without a look at it.
             if programmed.as_ref().is_some_and(|programmed| programmed.desired.as_ref() == Some(service)) {
                 continue;
             }
@@ -261,7 +263,7 @@ impl Services {
             backends.unname(&backend);
         }
         let note = |matter| Note { frontend: key, owner: service.owner.clone(), matter };
-        programmed.desired = (!matters.iter().any(Matter::is_shortage)).then(|| service.clone());
+        programmed.desired = (!matters.iter().any(Matter::is_shortage)).then(|| Arc::clone(service));
         programmed.notes = matters.into_iter().map(note).collect();
         for group in old_groups {
             self.free_group(group, now, writes);

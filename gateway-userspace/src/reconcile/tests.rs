@@ -4,6 +4,7 @@ mod maps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_common::{Address, Algorithm, FrontendKey, Port, Protocol};
@@ -41,7 +42,7 @@ fn model(services: Vec<(FrontendKey, Vec<Group>)>, living: &[u8]) -> Model {
     let service =
         |groups| Service { owner: "Service shop/web".to_owned(), algorithm: Algorithm::WeightedRoundRobin, groups };
     Model {
-        services: services.into_iter().map(|(key, groups)| (key, service(groups))).collect(),
+        services: services.into_iter().map(|(key, groups)| (key, Arc::new(service(groups)))).collect(),
         living_pods: living.iter().map(|&pod| backend(pod).pod).collect(),
         incomplete: false,
     }
