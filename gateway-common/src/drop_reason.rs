@@ -31,11 +31,13 @@ pub enum DropReason {
     RewriteFailed = 10,
     /// Refused by the guard: a local delivery to a VIP that the datapath did not take to a backend.
     Guarded = 11,
+    /// Dropped: a new flow of a client that is in none of the ranges which the frontend lets in.
+    SourceDenied = 12,
 }
 
 impl DropReason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NoFrontend,
         Self::NoBackend,
         Self::NoFlow,
@@ -48,6 +50,7 @@ impl DropReason {
         Self::StaleReply,
         Self::RewriteFailed,
         Self::Guarded,
+        Self::SourceDenied,
     ];
 
     /// The name in metrics and in the CLI.
@@ -65,6 +68,7 @@ impl DropReason {
             Self::StaleReply => "stale_reply",
             Self::RewriteFailed => "rewrite_failed",
             Self::Guarded => "guarded",
+            Self::SourceDenied => "source_denied",
         }
     }
 
@@ -83,6 +87,7 @@ impl DropReason {
             Self::StaleReply => "dropped: a reply from a backend that is gone",
             Self::RewriteFailed => "dropped: the kernel refused to change the packet",
             Self::Guarded => "refused by the guard: a local delivery to a VIP",
+            Self::SourceDenied => "dropped: the frontend does not let the client's address in",
         }
     }
 }

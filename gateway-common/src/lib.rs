@@ -10,6 +10,7 @@
 
 mod address;
 mod backend;
+mod client;
 mod conntrack;
 mod counters;
 mod drop_reason;
@@ -22,6 +23,7 @@ mod settings;
 
 pub use address::{Address, Port, Protocol};
 pub use backend::Backend;
+pub use client::{Admitted, Affinity, Client, SourceRange};
 pub use conntrack::{ConntrackEntry, Direction, FlowState};
 pub use counters::{Connections, Counter, Event, Traffic};
 pub use drop_reason::DropReason;

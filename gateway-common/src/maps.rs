@@ -12,6 +12,8 @@
 //! | `SERVICE_CURSORS` | array | frontend id → [`Cursor`](crate::Cursor) | datapath | datapath | cannot be |
 //! | `GROUP_CURSORS` | array | group id → [`Cursor`](crate::Cursor) | datapath | datapath | cannot be |
 //! | `BACKENDS` | array | backend id → [`Backend`](crate::Backend) | agent | datapath, every packet (generation) | ids run out: the backend gets no slots, its error says so |
+//! | `AFFINITY` | LRU hash | [`Client`](crate::Client) → [`Affinity`](crate::Affinity) | datapath; the agent deletes | datapath, for a new flow of a service with affinity | the client that was not heard of for longest is forgotten |
+//! | `SOURCES` | LPM trie | [`SourceRange`](crate::SourceRange) → [`Admitted`](crate::Admitted) | agent | datapath, for a new flow of a restricted service | the frontend lets nobody in, status says so |
 //! | `CONNTRACK` | hash | [`Flow`](crate::Flow) → [`ConntrackEntry`](crate::ConntrackEntry) | datapath | datapath, every packet | new flows are refused as `conntrack_full` |
 //! | `FRONTEND_CONNS` | array | frontend id → [`Connections`](crate::Connections) | datapath | agent, CLI | cannot be |
 //! | `BACKEND_CONNS` | array | backend id → [`Connections`](crate::Connections) | datapath | agent, CLI | cannot be |
@@ -27,7 +29,7 @@
 //! are created. Pinned maps keep the size they were created with.
 
 /// The maps lie in `<bpffs>/v<LAYOUT_VERSION>/<NAME>`. It counts up whenever a map's type, key or value changes.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Flows that can be tracked at once; each takes two entries of `CONNTRACK`, 104 bytes each before the kernel's own.
 pub const DEFAULT_MAX_FLOWS: u32 = 262_144;
@@ -35,6 +37,10 @@ pub const DEFAULT_MAX_FLOWS: u32 = 262_144;
 pub const DEFAULT_MAX_FRONTENDS: u32 = 16_384;
 /// Backends that can be programmed.
 pub const DEFAULT_MAX_BACKENDS: u32 = 65_536;
+/// Clients whose backend is remembered.
+pub const MAX_AFFINITIES: u32 = 65_536;
+/// Ranges of clients that can be programmed, of all frontends together.
+pub const DEFAULT_MAX_SOURCES: u32 = 16_384;
 /// Groups for each frontend that there is room for, on average.
 pub const GROUPS_PER_FRONTEND: u32 = 2;
 /// Slots for each backend that there is room for, on average.
@@ -58,8 +64,66 @@ macro_rules! map_names {
 }
 
 map_names! {
-    VIP_FILTER BACKEND_FILTER VIPS FRONTENDS SERVICES GROUPS SLOTS SERVICE_CURSORS GROUP_CURSORS BACKENDS CONNTRACK
-    FRONTEND_CONNS BACKEND_CONNS FRONTEND_BYTES BACKEND_BYTES DROPS EVENTS SETTINGS CANDIDATES CANDIDATE_NEXT
+    VIP_FILTER BACKEND_FILTER VIPS FRONTENDS SERVICES GROUPS SLOTS SERVICE_CURSORS GROUP_CURSORS BACKENDS AFFINITY
+    SOURCES CONNTRACK FRONTEND_CONNS BACKEND_CONNS FRONTEND_BYTES BACKEND_BYTES DROPS EVENTS SETTINGS CANDIDATES
+    CANDIDATE_NEXT
+}
+
+/// What the maps have room for. Fixed when they are created; the sizes of all maps follow from these numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacities {
+    /// Flows that can be tracked at once.
+    pub flows: u32,
+    /// Frontends that can be programmed; also the number of VIPs.
+    pub frontends: u32,
+    /// Backends that can be programmed.
+    pub backends: u32,
+    /// Ranges of clients that can be programmed, of all frontends together.
+    pub sources: u32,
+}
+
+impl Default for Capacities {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+impl Capacities {
+    /// What the maps have room for unless somebody asks for something else.
+    pub const DEFAULT: Self = Self {
+        flows: DEFAULT_MAX_FLOWS,
+        frontends: DEFAULT_MAX_FRONTENDS,
+        backends: DEFAULT_MAX_BACKENDS,
+        sources: DEFAULT_MAX_SOURCES,
+    };
+
+    /// Entries of `CONNTRACK`: two for each flow.
+    pub const fn conntrack_entries(&self) -> u32 {
+        self.flows.saturating_mul(2)
+    }
+
+    /// Entries of `GROUPS`.
+    pub const fn groups(&self) -> u32 {
+        self.frontends.saturating_mul(GROUPS_PER_FRONTEND)
+    }
+
+    /// Entries of `SLOTS`.
+    pub const fn slots(&self) -> u32 {
+        self.backends.saturating_mul(SLOTS_PER_BACKEND)
+    }
+
+    /// The size of a map where these numbers decide it; the others are as the object says.
+    pub fn max_entries(&self, map: &str) -> Option<u32> {
+        match map {
+            VIPS | FRONTENDS | SERVICES | SERVICE_CURSORS | FRONTEND_CONNS | FRONTEND_BYTES => Some(self.frontends),
+            GROUPS | GROUP_CURSORS => Some(self.groups()),
+            SLOTS => Some(self.slots()),
+            BACKENDS | BACKEND_CONNS | BACKEND_BYTES => Some(self.backends),
+            CONNTRACK => Some(self.conntrack_entries()),
+            SOURCES => Some(self.sources),
+            _ => None,
+        }
+    }
 }
 
 /// The names of all programs in the object, as the agent loads them.

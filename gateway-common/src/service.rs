@@ -27,13 +27,44 @@ impl SlotRange {
 pub struct Service {
     /// The schedule over groups.
     pub groups: SlotRange,
+    /// How long a client keeps its backend after its last new connection: see [`Service::has_affinity`].
+    pub affinity_timeout_sec: u32,
     /// See [`Service::algorithm`].
     pub algorithm: u8,
+    /// See [`Service::is_restricted`].
+    pub restricted: u8,
     /// Always zero.
-    pub _reserved: [u8; 7],
+    pub _reserved: [u8; 2],
 }
 
 impl Service {
+    /// What a free id has: nobody to choose.
+    pub const EMPTY: Self = Self {
+        groups: SlotRange::EMPTY,
+        affinity_timeout_sec: 0,
+        algorithm: Algorithm::WeightedRoundRobin as u8,
+        restricted: 0,
+        _reserved: [0; 2],
+    };
+
+    /// Whether a client's new connections go where its last one went.
+    #[inline(always)]
+    pub const fn has_affinity(&self) -> bool {
+        self.affinity_timeout_sec != 0
+    }
+
+    /// The time that a client without new connections is remembered; 0 without affinity.
+    #[inline(always)]
+    pub const fn affinity_timeout_ns(&self) -> u64 {
+        self.affinity_timeout_sec as u64 * 1_000_000_000
+    }
+
+    /// Whether only clients in the frontend's ranges of `SOURCES` may begin a flow.
+    #[inline(always)]
+    pub const fn is_restricted(&self) -> bool {
+        self.restricted != 0
+    }
+
     /// The algorithm, or nothing if the byte is none that we write.
     pub const fn algorithm(&self) -> Option<Algorithm> {
         match self.algorithm {

@@ -1,6 +1,8 @@
 //! A new flow in the making: its two entries, one after the other, in one place outside the stack.
 
-use gateway_common::{Backend, ConntrackEntry, Direction, Flow, FlowState, Port, Protocol};
+use gateway_common::{
+    Affinity, Backend, ConntrackEntry, Direction, Flow, FlowState, Port, Protocol, Service, SourceRange,
+};
 
 /// What became of a new flow that has found a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,9 +21,23 @@ pub struct Draft {
     pub reply: Flow,
     /// The entry that is added next; once the flow has begun, its forward entry.
     pub entry: ConntrackEntry,
+    /// Who asks: its frontend and address.
+    pub client: SourceRange,
+    /// What is remembered of the client.
+    pub affinity: Affinity,
+    /// What stands behind the frontend.
+    pub service: Service,
 }
 
 impl Draft {
+    /// Says who asks.
+    #[inline(always)]
+    pub const fn name_client(&mut self, flow: &Flow, frontend: u32) {
+        self.client.prefix_bits = SourceRange::CLIENT_BITS;
+        self.client.first.frontend = frontend;
+        self.client.first.address = flow.source;
+    }
+
     /// The backend will answer like this; with an `attempt` that is not 0, to another port of the client.
     #[inline(always)]
     pub const fn expect_reply(&mut self, flow: &Flow, backend: &Backend, attempt: u32) {

@@ -2,10 +2,12 @@
 //!
 //! The reverse entry is inserted first, because it decides uniqueness: one client port towards two VIPs that
 //! meet on one backend would give two flows the same replies. Such a flow selects again, then has its source
-//! port translated; an entry is never overwritten.
+//! port translated; an entry is never overwritten. With affinity it does not select again, since the client is to stay
+//! with its backend.
 
 use gateway_common::{DropReason, Event, Flow, FlowState, FrontendKey};
 
+use crate::affinity::{self, NOBODY};
 use crate::conntrack;
 use crate::draft::{Draft, Established};
 use crate::select::select;
@@ -21,19 +23,35 @@ const TRANSLATE_FROM: u32 = 2;
 pub fn establish<T: Tables>(flow: &Flow, tables: &T) -> Result<Established, DropReason> {
     let key = FrontendKey::new(flow.destination, flow.destination_port, flow.protocol);
     let frontend = tables.frontend(&key).ok_or(DropReason::NoFrontend)?.id;
-    let service = tables.service(frontend).ok_or(DropReason::NoFrontend)?;
+    let draft = tables.draft().ok_or(DropReason::ConntrackFull)?;
+    draft.service = tables.service(frontend).ok_or(DropReason::NoFrontend)?;
+    draft.name_client(flow, frontend);
+    let service = &draft.service;
+    if service.is_restricted() && !tables.is_admitted(&draft.client) {
+        return Err(DropReason::SourceDenied);
+    }
+    draft.affinity.backend = NOBODY;
+    if service.has_affinity() {
+        affinity::recall(draft, tables);
+    }
     for attempt in 0..ATTEMPTS {
-        let backend_id = select(frontend, &service, tables).ok_or(DropReason::NoBackend)?;
+        let backend_id = match draft.affinity.backend {
+            NOBODY => select(frontend, &draft.service, tables).ok_or(DropReason::NoBackend)?,
+            remembered => remembered,
+        };
         let backend = tables.backend(backend_id).ok_or(DropReason::NoBackend)?;
-        let draft = tables.draft().ok_or(DropReason::ConntrackFull)?;
-        draft.expect_reply(flow, backend, if attempt >= TRANSLATE_FROM { attempt } else { 0 });
+        let is_translated = attempt >= TRANSLATE_FROM || (attempt > 0 && draft.service.has_affinity());
+        draft.expect_reply(flow, backend, if is_translated { attempt } else { 0 });
         draft.begin_entry(flow.protocol, tables.now_ns());
         draft.entry.frontend = frontend;
         draft.entry.backend = backend_id;
         draft.entry.generation = backend.generation;
+        if draft.service.has_affinity() && draft.affinity.backend == NOBODY {
+            affinity::remember(draft, tables);
+        }
         match track(flow, draft, tables) {
             Tracked::Begun => {
-                if attempt >= TRANSLATE_FROM {
+                if is_translated {
                     tables.count_event(Event::PortTranslated);
                 }
                 tables.count_begin(frontend, backend_id);

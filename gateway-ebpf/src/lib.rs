@@ -6,6 +6,7 @@
 
 #![cfg_attr(not(test), no_std)]
 
+mod affinity;
 pub mod checksum;
 pub mod collect;
 mod conntrack;
@@ -143,6 +144,7 @@ fn to_vip<'a, T: Tables>(headers: &'a Headers, flags: Option<TcpFlags>, tables: 
     let entry = match tables.establish(flow) {
         Ok(Established::Begun) => tables.draft().map(|draft| &draft.entry),
         Ok(Established::Known) => tables.conntrack(flow).map(|entry| &*entry),
+        Err(reason @ DropReason::SourceDenied) => return Verdict::Drop(reason),
         Err(reason) => return at_vip(headers, Verdict::Refuse(reason), tables),
     };
     match entry {

@@ -1,7 +1,8 @@
 //! What the pipeline asks of the maps. The kernel shell answers with maps, the tests with ordinary collections.
 
 use gateway_common::{
-    Address, Backend, ConntrackEntry, DropReason, Event, Flow, Frontend, FrontendKey, Group, Service, Slot,
+    Address, Affinity, Backend, Client, ConntrackEntry, DropReason, Event, Flow, Frontend, FrontendKey, Group, Service,
+    Slot, SourceRange,
 };
 
 use crate::draft::{Draft, Established};
@@ -35,6 +36,14 @@ pub trait Tables {
     fn random(&self) -> u32;
     /// Nanoseconds of the monotonic clock, coarse.
     fn now_ns(&self) -> u64;
+
+    /// Whether the frontend has a range that this client, a range of one, is in.
+    fn is_admitted(&self, client: &SourceRange) -> bool;
+    /// What is remembered of a client. Other CPUs may write it at the same time; every field is valid on its own.
+    #[expect(clippy::mut_from_ref, reason = "the maps are shared memory; a packet changes entries in place")]
+    fn affinity(&self, client: &Client) -> Option<&mut Affinity>;
+    /// Remembers a client, whatever was remembered of it before.
+    fn remember(&self, client: &Client, affinity: &Affinity);
 
     /// The entry of a flow. Other CPUs may write it at the same time; every field is valid on its own.
     #[expect(clippy::mut_from_ref, reason = "the maps are shared memory; a packet changes entries in place")]

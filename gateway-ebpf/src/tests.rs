@@ -1,5 +1,6 @@
 //! The story of a packet, told to tables of ordinary memory.
 
+mod clients;
 mod lab;
 mod memory;
 

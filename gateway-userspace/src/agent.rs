@@ -28,7 +28,7 @@ use crate::config::Config;
 use crate::dataplane::Dataplane;
 use crate::host::uplinks::UplinkError;
 use crate::host::{self, Host};
-use crate::reconcile::Reconciler;
+use crate::reconcile::{Reconciler, memory_bytes};
 use crate::state::{RunDirectory, State};
 
 /// How often devices and addresses are looked at even if no change was signalled.
@@ -137,7 +137,7 @@ fn first_state(config: &Config, dataplane: &Dataplane, uplinks: &[String], befor
         started_unix_ms: report::unix_ms(),
         objects: config.objects.to_string(),
         uplinks: uplinks.to_vec(),
-        map_memory_bytes: dataplane.capacities().memory_bytes(cpus),
+        map_memory_bytes: memory_bytes(&dataplane.capacities(), cpus),
         // What an earlier agent changed is still to be put back by `unload`.
         sysctls: before.map(|before| before.sysctls).unwrap_or_default(),
         ..State::default()

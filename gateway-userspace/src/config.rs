@@ -196,6 +196,7 @@ impl Config {
                 flows: flags.max_flows,
                 frontends: flags.max_frontends,
                 backends: flags.max_backends,
+                ..Capacities::DEFAULT
             },
             timeouts: Timeouts {
                 syn: flags.syn_timeout,

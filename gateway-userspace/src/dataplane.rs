@@ -23,7 +23,7 @@ use std::path::Path;
 use aya::Ebpf;
 pub use gateway_common::Settings;
 use gateway_common::maps as names;
-use gateway_common::{Backend, ConntrackEntry, Flow, Frontend, FrontendKey};
+use gateway_common::{Admitted, Backend, ConntrackEntry, Flow, Frontend, FrontendKey, SourceRange};
 
 pub use self::attach::{Attached, Uplink};
 use self::bpffs::Directory;
@@ -81,7 +81,7 @@ impl Dataplane {
 
     /// Reads what the maps contain.
     pub fn read_actual(&self) -> Result<Actual, Error> {
-        self.maps.read()
+        Ok(Actual { affinities: self.maps.read_affinities()?, ..self.maps.read()? })
     }
 
     /// Does the writes, in order. After an error the maps must be read again.
@@ -126,6 +126,9 @@ fn pinned_capacities(directory: &Path, asked: Capacities) -> Result<Capacities, 
     if is_pinned(names::BACKENDS) {
         capacities.backends = Table::<u32, Backend>::open(directory, names::BACKENDS)?.max_entries();
     }
+    if is_pinned(names::SOURCES) {
+        capacities.sources = Table::<SourceRange, Admitted>::open(directory, names::SOURCES)?.max_entries();
+    }
     Ok(capacities)
 }
 
@@ -134,6 +137,7 @@ fn differences(asked: Capacities, actual: Capacities) -> Vec<String> {
         ("flows", asked.flows, actual.flows),
         ("frontends", asked.frontends, actual.frontends),
         ("backends", asked.backends, actual.backends),
+        ("source ranges", asked.sources, actual.sources),
     ];
     let differs = pairs.into_iter().filter(|(_, asked, actual)| asked != actual);
     differs

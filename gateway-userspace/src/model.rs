@@ -6,8 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gateway_common::{Address, Algorithm, FrontendKey, Port, Protocol};
+use ipnet::IpNet;
 
 /// Everything that shall be programmed on this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,7 +25,7 @@ pub struct Model {
 }
 
 /// What joins a frontend to its backends.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Service {
     /// The object that asked for the frontend, for people: `Service shop/httpbin`, `TCPRoute shop/web`.
     pub owner: String,
@@ -31,6 +33,11 @@ pub struct Service {
     pub algorithm: Algorithm,
     /// The groups that share the frontend's connections by weight, in the order of the object.
     pub groups: Vec<Group>,
+    /// A client's new connections go where its last one went, if that is not longer ago than this: whole seconds.
+    pub affinity: Option<Duration>,
+    /// The clients that may begin a connection; without it everybody. A range of the other family than the VIP's lets
+    /// nobody in.
+    pub sources: Option<BTreeSet<IpNet>>,
 }
 
 /// The backends behind one reference of a route, or behind a Service that is its own frontend.

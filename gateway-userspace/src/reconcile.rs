@@ -4,18 +4,21 @@
 //! groups and backends that exist; that only what differs is written, so the same model twice, or after a restart,
 //! needs no write; and that an id, once given, stays as long as what it stands for.
 //!
-//! The order: frontends that go, backends that come, services, frontends that come, backends that go.
+//! The order: frontends that go, backends that come, services, clients to forget, frontends that come, backends that
+//! go.
 
 mod actual;
+mod affinities;
 mod backends;
-mod capacities;
 mod filter;
 mod ids;
+mod memory;
 mod note;
 mod placed;
 mod schedule;
 mod services;
 mod slots;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod vips;
@@ -24,12 +27,14 @@ mod write;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+pub use gateway_common::maps::Capacities;
 use gateway_common::{Address, FrontendKey};
 
 pub use self::actual::Actual;
+pub use self::affinities::Pair;
 use self::backends::Backends;
-pub use self::capacities::Capacities;
 use self::ids::REST;
+pub use self::memory::memory_bytes;
 pub use self::note::{Matter, Note};
 pub use self::schedule::Schedule;
 use self::services::Services;
@@ -88,6 +93,7 @@ impl Reconciler {
         services.retire(model, now, (vips, backends), &mut writes);
 
         let mut changes = services.admit(model, now, vips, &mut notes, &mut writes);
+        services.share_sources(&mut changes);
         for change in &mut changes {
             change.name_backends(backends, now, &mut writes);
         }
@@ -97,6 +103,7 @@ impl Reconciler {
         for change in changes {
             services.update(change, now, backends, &mut writes);
         }
+        services.forget_clients(now, &mut writes);
 
         vips.raise(&mut writes);
         services.publish(&changed, &mut writes);
@@ -125,6 +132,9 @@ impl Reconciler {
         let lacking = notes.iter().any(|note| note.matter.is_shortage());
         let retry = [self.services.next_available(), self.backends.next_available()].into_iter().flatten().min();
         let retry = retry.filter(|_| lacking).map(|at| at.max(now + REST));
-        [self.vips.next_deadline(), self.backends.next_deadline(), retry].into_iter().flatten().min()
+        [self.vips.next_deadline(), self.backends.next_deadline(), self.services.next_deadline(), retry]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }

@@ -173,7 +173,7 @@ impl RunDirectory {
 mod tests {
     use super::*;
     use crate::model::{Backend, Group, Member, PodId, Service};
-    use gateway_common::{Address, Algorithm, FrontendKey, Port, Protocol};
+    use gateway_common::{Address, FrontendKey, Port, Protocol};
     use std::collections::BTreeSet;
 
     #[test]
@@ -209,8 +209,7 @@ mod tests {
             members: BTreeMap::from([(backend, member)]),
         };
         let key = FrontendKey::new(Address::from_v4([192, 0, 2, 1]), Port::new(80), Protocol::TCP);
-        let service =
-            Service { owner: "Service shop/web".to_owned(), algorithm: Algorithm::default(), groups: vec![group] };
+        let service = Service { owner: "Service shop/web".to_owned(), groups: vec![group], ..Service::default() };
         let socket = "10.0.0.1:80".parse().expect("a socket");
 
         let names = Names::of(&Model {

@@ -7,6 +7,7 @@ use std::process::{Command, ExitStatus, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use gateway_common::maps::LAYOUT_VERSION;
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
@@ -207,6 +208,11 @@ impl<'a> Agent<'a> {
     /// Where the maps and links are pinned.
     pub fn bpffs(&self) -> &Path {
         &self.bpffs
+    }
+
+    /// Where the maps are pinned.
+    pub fn maps(&self) -> PathBuf {
+        self.bpffs.join(format!("v{LAYOUT_VERSION}"))
     }
 
     /// Where it leaves its state: the value of `BEELINE_RUN_DIR`.

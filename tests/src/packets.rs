@@ -11,7 +11,7 @@ mod program;
 mod service;
 
 pub use checksum::verify;
-pub use datapath::{Capacities, Datapath, Layout};
+pub use datapath::{Datapath, Layout, SMALL};
 pub use packet::{Extension, Packet, flags};
 pub use program::{DROP, Floor, Outcome, PASS, Program};
 pub use service::{Group, Service};

@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use gateway_common::{
-    Address, Algorithm, Backend, ConntrackEntry, DropReason, Event, Flow, FlowState, Frontend, FrontendKey, Group,
-    Port, Protocol, Service, Slot, SlotRange,
+    Address, Affinity, Backend, Client, ConntrackEntry, DropReason, Event, Flow, FlowState, Frontend, FrontendKey,
+    Group, Port, Protocol, Service, Slot, SlotRange, SourceRange,
 };
 
 use crate::draft::{Draft, Established};
@@ -20,7 +20,9 @@ pub struct Memory {
     doubtful: RefCell<BTreeSet<Address>>,
     frontends: RefCell<BTreeMap<FrontendKey, u32>>,
     groups: RefCell<Vec<SlotRange>>,
-    service: Cell<SlotRange>,
+    service: Cell<Service>,
+    sources: RefCell<Vec<SourceRange>>,
+    affinity: RefCell<BTreeMap<Client, Box<UnsafeCell<Affinity>>>>,
     slots: RefCell<Vec<u32>>,
     backends: UnsafeCell<Vec<Backend>>,
     conntrack: RefCell<BTreeMap<Flow, Box<UnsafeCell<ConntrackEntry>>>>,
@@ -53,7 +55,9 @@ impl Memory {
             doubtful: RefCell::default(),
             frontends: RefCell::default(),
             groups: RefCell::default(),
-            service: Cell::new(SlotRange::EMPTY),
+            service: Cell::new(Service::EMPTY),
+            sources: RefCell::default(),
+            affinity: RefCell::default(),
             slots: RefCell::default(),
             // The pod's id serves both protocols here: the datapath does not look at a backend's protocol.
             backends: UnsafeCell::new(backends.step_by(2).collect()),
@@ -62,6 +66,9 @@ impl Memory {
             draft: UnsafeCell::new(Draft {
                 reply: zerocopy::FromZeros::new_zeroed(),
                 entry: zerocopy::FromZeros::new_zeroed(),
+                client: zerocopy::FromZeros::new_zeroed(),
+                affinity: zerocopy::FromZeros::new_zeroed(),
+                service: Service::EMPTY,
             }),
             limit: Cell::new(usize::MAX),
             service_steps: Cell::new(0),
@@ -104,8 +111,26 @@ impl Memory {
             backend += weights.len() as u32;
         }
         let shares: Vec<u32> = groups.iter().map(|(share, _)| *share).collect();
-        self.service.set(run(&shares, 0));
+        self.service.set(Service { groups: run(&shares, 0), ..self.service.get() });
         *self.groups.borrow_mut() = ranges;
+    }
+
+    /// The service's clients stay with their backends for this long.
+    pub fn stick_for_seconds(&self, affinity_timeout_sec: u32) {
+        self.service.set(Service { affinity_timeout_sec, ..self.service.get() });
+    }
+
+    /// The service lets in clients of these ranges alone.
+    pub fn restrict_to(&self, ranges: &[(Address, u8)]) {
+        let ranges = ranges.iter().map(|&(first, bits)| SourceRange::new(0, first, bits));
+        *self.sources.borrow_mut() = ranges.collect();
+        self.service.set(Service { restricted: 1, ..self.service.get() });
+    }
+
+    /// What the agent does when a backend leaves a schedule.
+    pub fn forget_clients_of(&self, backend: u32) {
+        // SAFETY: the tests are single-threaded and hold no reference to an entry here.
+        self.affinity.borrow_mut().retain(|_, entry| unsafe { &*entry.get() }.backend != backend);
     }
 
     pub fn schedule_weights(&self, weights: &[u32]) {
@@ -172,7 +197,7 @@ impl Tables for Memory {
     }
 
     fn service(&self, _frontend: u32) -> Option<Service> {
-        Some(Service { groups: self.service.get(), algorithm: Algorithm::WeightedRoundRobin as u8, _reserved: [0; 7] })
+        Some(self.service.get())
     }
 
     fn group(&self, group: u32) -> Option<Group> {
@@ -210,6 +235,26 @@ impl Tables for Memory {
 
     fn now_ns(&self) -> u64 {
         self.now_ns.get()
+    }
+
+    fn is_admitted(&self, client: &SourceRange) -> bool {
+        assert_eq!((client.prefix_bits, client.first.frontend), (SourceRange::CLIENT_BITS, 0));
+        let number = |address: Address| u128::from_be_bytes(*address.octets());
+        let is_in = |range: &SourceRange| {
+            let mask = u128::MAX.checked_shl(160 - range.prefix_bits).unwrap_or(0);
+            (number(range.first.address) ^ number(client.first.address)) & mask == 0
+        };
+        self.sources.borrow().iter().any(is_in)
+    }
+
+    fn affinity(&self, client: &Client) -> Option<&mut Affinity> {
+        let affinity = self.affinity.borrow();
+        // SAFETY: the tests are single-threaded, and entries are replaced and removed only between look-ups.
+        affinity.get(client).map(|entry| unsafe { &mut *entry.get() })
+    }
+
+    fn remember(&self, client: &Client, affinity: &Affinity) {
+        self.affinity.borrow_mut().insert(*client, Box::new(UnsafeCell::new(*affinity)));
     }
 
     fn conntrack(&self, flow: &Flow) -> Option<&mut ConntrackEntry> {

@@ -34,7 +34,7 @@ mod tests {
     use crate::model::Service;
     use crate::source::{Kind, Name, ObjectId, Origin};
     use crate::translate::Translation;
-    use gateway_common::{Algorithm, FrontendKey, Port, Protocol};
+    use gateway_common::{FrontendKey, Port, Protocol};
 
     const TAKEN: Address = Address::from_v4([192, 0, 2, 1]);
     const FREE: Address = Address::from_v4([192, 0, 2, 2]);
@@ -42,7 +42,7 @@ mod tests {
     fn translation() -> Translation {
         let mut translation = Translation::default();
         for vip in [TAKEN, FREE] {
-            let service = Service { owner: "x".to_owned(), algorithm: Algorithm::default(), groups: Vec::new() };
+            let service = Service { owner: "x".to_owned(), ..Service::default() };
             translation.model.services.insert(FrontendKey::new(vip, Port::new(80), Protocol::TCP), service.into());
             let origin = VipOrigin {
                 origin: Origin { file: "a.yaml".into(), document: 1, line: 1 },

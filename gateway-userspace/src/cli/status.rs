@@ -147,12 +147,15 @@ fn agent(out: &mut String, status: &Status, now: SystemTime) -> std::fmt::Result
 }
 
 fn frontends(dump: &Dump) -> Table {
-    let mut table = Table::new(["FRONTEND", "OWNER", "ALGORITHM", "NEW", "ACTIVE", "PACKETS", "BYTES"]);
+    let mut table =
+        Table::new(["FRONTEND", "OWNER", "ALGORITHM", "AFFINITY", "SOURCES", "NEW", "ACTIVE", "PACKETS", "BYTES"]);
     for frontend in &dump.frontends {
         table.row([
             frontend.key.to_string(),
             frontend.owner.clone().unwrap_or_else(|| "-".to_owned()),
             frontend.algorithm.clone(),
+            frontend.affinity().unwrap_or_else(|| "-".to_owned()),
+            sources(frontend),
             frontend.connections.new.to_string(),
             frontend.connections.active.to_string(),
             frontend.traffic.packets.to_string(),
@@ -160,6 +163,16 @@ fn frontends(dump: &Dump) -> Table {
         ]);
     }
     table
+}
+
+/// The clients that a frontend lets in: the first range and how many more there are.
+fn sources(frontend: &FrontendDump) -> String {
+    match frontend.sources.as_deref() {
+        None => "all".to_owned(),
+        Some([]) => "none".to_owned(),
+        Some([only]) => only.clone(),
+        Some([first, more @ ..]) => format!("{first} and {} more", more.len()),
+    }
 }
 
 /// A backend stands once for each frontend it serves; its counters are those of all of them.

@@ -46,6 +46,10 @@ pub struct FrontendDump {
     pub owner: Option<String>,
     /// The algorithm's name.
     pub algorithm: String,
+    /// How long a client keeps its backend after its last new connection; nothing: it does not.
+    pub affinity_seconds: Option<u32>,
+    /// The ranges of clients that it lets in; nothing: everybody.
+    pub sources: Option<Vec<String>>,
     /// Slots of the schedule over its groups.
     pub slots: u32,
     /// The schedule: the groups' labels, with repetitions.
@@ -216,7 +220,15 @@ impl fmt::Display for FrontendDump {
         if let Some(owner) = &self.owner {
             write!(f, " ({owner})")?;
         }
-        writeln!(f, "\n  {} slots: {}", self.slots, self.schedule)?;
+        writeln!(f)?;
+        if let Some(affinity) = self.affinity() {
+            writeln!(f, "  affinity {affinity}")?;
+        }
+        if let Some(sources) = &self.sources {
+            let listed = if sources.is_empty() { "none: nobody is let in".to_owned() } else { sources.join(" ") };
+            writeln!(f, "  sources {listed}")?;
+        }
+        writeln!(f, "  {} slots: {}", self.slots, self.schedule)?;
         for group in &self.groups {
             writeln!(f, "  {} {}/{} {}", group.label, group.share, self.slots, group.title())?;
             if group.slots == 0 {
@@ -229,6 +241,16 @@ impl fmt::Display for FrontendDump {
             }
         }
         Ok(())
+    }
+}
+
+impl FrontendDump {
+    /// How long a client keeps its backend, as people write it: `3h`, `1h30m`.
+    pub fn affinity(&self) -> Option<String> {
+        let seconds = self.affinity_seconds?;
+        let parts = [(seconds / 3600, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
+        let parts = parts.into_iter().filter(|(count, _)| *count > 0);
+        Some(parts.map(|(count, unit)| format!("{count}{unit}")).collect::<Vec<_>>().concat())
     }
 }
 
@@ -332,6 +354,8 @@ mod tests {
             protocol: "TCP".to_owned(),
             owner: Some("TCPRoute shop/web".to_owned()),
             algorithm: "WeightedRoundRobin".to_owned(),
+            affinity_seconds: Some(5400),
+            sources: Some(vec!["10.0.0.0/8".to_owned(), "192.0.2.1/32".to_owned()]),
             slots: 2,
             schedule: "A B".to_owned(),
             connections: ConnectionsDump { new: 6, active: 2 },
@@ -352,6 +376,8 @@ mod tests {
     fn the_text_shows_schedules_and_no_counters() {
         let expected = "\
 TCP 203.0.113.10:80 WeightedRoundRobin (TCPRoute shop/web)
+  affinity 1h30m
+  sources 10.0.0.0/8 192.0.2.1/32
   2 slots: A B
   A 1/2 Service shop/web:80
     3 slots: a×2 b

@@ -1,16 +1,17 @@
 //! All maps, typed: does the writes of reconcile, and reads what the maps contain.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use gateway_common::maps;
 use gateway_common::{
-    Address, Backend, Connections, FilterWord, Frontend, FrontendKey, Group, Service, Settings, Slot, Traffic, Vip,
+    Address, Admitted, Affinity, Backend, Client, Connections, FilterWord, Frontend, FrontendKey, Group, Service,
+    Settings, Slot, SourceRange, Traffic, Vip,
 };
 
 use super::error::Error;
 use super::table::{Plain, Table};
-use crate::reconcile::{Actual, Capacities, Write};
+use crate::reconcile::{Actual, Capacities, Pair, Write};
 
 /// The maps that the agent writes, and the counters, which it sets back when an id is taken again.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(super) struct Maps {
     groups: Table<u32, Group>,
     slots: Table<u32, Slot>,
     backends: Table<u32, Backend>,
+    affinity: Table<Client, Affinity>,
+    sources: Table<SourceRange, Admitted>,
     settings: Table<u32, Settings>,
     frontend_connections: Table<u32, Connections>,
     backend_connections: Table<u32, Connections>,
@@ -42,6 +45,8 @@ impl Maps {
             groups: Table::open(directory, maps::GROUPS)?,
             slots: Table::open(directory, maps::SLOTS)?,
             backends: Table::open(directory, maps::BACKENDS)?,
+            affinity: Table::open(directory, maps::AFFINITY)?,
+            sources: Table::open(directory, maps::SOURCES)?,
             settings: Table::open(directory, maps::SETTINGS)?,
             frontend_connections: Table::open(directory, maps::FRONTEND_CONNS)?,
             backend_connections: Table::open(directory, maps::BACKEND_CONNS)?,
@@ -71,8 +76,34 @@ impl Maps {
             }
             Write::SetGroup { id, group } => self.groups.set(id, group)?,
             Write::SetService { id, service } => self.services.set(id, service)?,
+            Write::SetSource { range } => self.sources.set(range, &Admitted::YES)?,
+            Write::RemoveSource { range } => self.sources.remove(range)?,
+            Write::ForgetAffinity { pairs } => return self.forget_clients(pairs),
         }
         Ok(1)
+    }
+
+    /// Deletes what leads clients of a frontend to a backend, for each pair of these. Returns how many clients it was.
+    fn forget_clients(&self, pairs: &BTreeSet<Pair>) -> Result<u64, Error> {
+        let mut clients = Vec::new();
+        self.affinity.read_all(|client, values| {
+            if values.iter().any(|affinity| pairs.contains(&(client.frontend, affinity.backend))) {
+                clients.push(client);
+            }
+        })?;
+        for client in &clients {
+            self.affinity.remove(client)?;
+        }
+        Ok(clients.len() as u64)
+    }
+
+    /// Which backends `AFFINITY` remembers for each frontend.
+    pub(super) fn read_affinities(&self) -> Result<BTreeSet<Pair>, Error> {
+        let mut pairs = BTreeSet::new();
+        self.affinity.read_all(|client, values| {
+            pairs.extend(values.iter().map(|affinity| (client.frontend, affinity.backend)));
+        })?;
+        Ok(pairs)
     }
 
     /// Tells the datapath how long idle flows are kept. Returns the number of entries that had to be set.
@@ -84,7 +115,7 @@ impl Maps {
         Ok(1)
     }
 
-    /// What the maps contain.
+    /// What the maps contain, but for what the datapath remembers of clients.
     pub(super) fn read(&self) -> Result<Actual, Error> {
         let mut actual = Actual {
             services: used(&self.services)?,
@@ -92,6 +123,7 @@ impl Maps {
             backends: used(&self.backends)?,
             vip_filter: words(&self.vip_filter)?,
             backend_filter: words(&self.backend_filter)?,
+            sources: self.sources.keys()?.into_iter().collect(),
             ..Actual::default()
         };
         self.frontends.read_all(|key, values| {
@@ -121,6 +153,7 @@ impl Maps {
             flows: conntrack_entries / 2,
             frontends: self.frontends.max_entries(),
             backends: self.backends.max_entries(),
+            sources: self.sources.max_entries(),
         }
     }
 }

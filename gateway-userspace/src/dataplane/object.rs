@@ -31,7 +31,7 @@ pub(super) fn load(directory: &Path, capacities: Capacities) -> Result<Ebpf, Err
     loader.btf(btf.as_ref()).verifier_log_level(VerifierLogLevel::DISABLE);
     for &name in maps::ALL {
         loader.map_pin_path(name, directory.join(name));
-        if let Some(entries) = max_entries(name, capacities) {
+        if let Some(entries) = capacities.max_entries(name) {
             loader.map_max_entries(name, entries);
         }
     }
@@ -70,22 +70,5 @@ pub(super) fn collector(ebpf: &Ebpf) -> Result<&ProgramFd, Error> {
             found.fd().map_err(|source| Error::Program { program, source: Box::new(source) })
         }
         Some(_) | None => Err(Error::NoProgram { program }),
-    }
-}
-
-/// The size of a map where the capacities decide it; the others are as the object says.
-pub(super) fn max_entries(name: &str, capacities: Capacities) -> Option<u32> {
-    match name {
-        maps::VIPS
-        | maps::FRONTENDS
-        | maps::SERVICES
-        | maps::SERVICE_CURSORS
-        | maps::FRONTEND_CONNS
-        | maps::FRONTEND_BYTES => Some(capacities.frontends),
-        maps::GROUPS | maps::GROUP_CURSORS => Some(capacities.groups()),
-        maps::SLOTS => Some(capacities.slots()),
-        maps::BACKENDS | maps::BACKEND_CONNS | maps::BACKEND_BYTES => Some(capacities.backends),
-        maps::CONNTRACK => Some(capacities.conntrack_entries()),
-        _ => None,
     }
 }

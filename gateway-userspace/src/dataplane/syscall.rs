@@ -18,6 +18,7 @@ enum Command {
     MapLookupElem = 1,
     MapUpdateElem = 2,
     MapDeleteElem = 3,
+    MapGetNextKey = 4,
     ObjGet = 7,
     ProgTestRun = 10,
     ObjGetInfoByFd = 15,
@@ -211,6 +212,20 @@ pub(super) fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
     let mut element = Element { map_fd: number(map), _pad: 0, key: address_of(key), value: 0, flags: 0 };
     // SAFETY: as in `lookup`; the kernel only reads the key.
     unsafe { bpf(Command::MapDeleteElem, &mut element) }.map(drop)
+}
+
+/// Reads the key after this one, or the first. False if there is none.
+///
+/// `next` must have the size of a key.
+pub(super) fn next_key(map: BorrowedFd<'_>, key: Option<&[u8]>, next: &mut [u8]) -> io::Result<bool> {
+    let key = key.map_or(0, address_of);
+    let mut element = Element { map_fd: number(map), _pad: 0, key, value: next.as_mut_ptr() as u64, flags: 0 };
+    // SAFETY: as in `lookup`; here the kernel writes a key to where the value's address stands in other commands.
+    match unsafe { bpf(Command::MapGetNextKey, &mut element) } {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Reads up to `count` entries after `position` into `keys` and `values`, and says how many there were and whether

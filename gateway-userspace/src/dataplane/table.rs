@@ -115,6 +115,18 @@ impl<K: Plain, V: Plain> Table<K, V> {
         Ok(())
     }
 
+    /// Reads all keys one by one: for kinds of maps whose batches the kernel continues from a whole key.
+    pub(super) fn keys(&self) -> Result<Vec<K>, Error> {
+        let mut keys: Vec<K> = Vec::new();
+        let mut next = K::new_zeroed();
+        while syscall::next_key(self.fd(), keys.last().map(K::as_bytes), next.as_mut_bytes())
+            .map_err(|source| self.read_error(source))?
+        {
+            keys.push(next);
+        }
+        Ok(keys)
+    }
+
     fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use gateway_common::{Backend, Connections, ConntrackEntry, Flow, FrontendKey, Service, SlotRange, Traffic, maps};
+use gateway_common::{
+    Backend, Connections, ConntrackEntry, Flow, FrontendKey, Service, SlotRange, SourceRange, Traffic, maps,
+};
 use serde::Serialize;
 
 use super::counters::Counters;
@@ -76,9 +78,14 @@ impl View {
         for (&id, group) in actual.groups.iter().filter(|(_, group)| group.reference != 0) {
             group_ids.entry(group.frontend).or_default().push(id);
         }
+        let sources = sources(&actual);
         for (&key, &id) in &actual.frontends {
             let group_ids = group_ids.get(&id).map_or(&[][..], Vec::as_slice);
-            frontends.push(self.frontend(&actual, key, id, group_ids, &mut selected)?);
+            let mut frontend = self.frontend(&actual, key, id, group_ids, &mut selected)?;
+            if actual.services.get(&id).is_some_and(Service::is_restricted) {
+                frontend.sources = Some(sources.get(&id).cloned().unwrap_or_default());
+            }
+            frontends.push(frontend);
         }
         let mut idle_backends = Vec::new();
         for (&id, backend) in &actual.backends {
@@ -135,6 +142,8 @@ impl View {
                 .map_or(Some(gateway_common::Algorithm::default()), Service::algorithm)
                 .map_or("?", |found| found.name())
                 .to_owned(),
+            affinity_seconds: service.filter(|service| service.has_affinity()).map(|found| found.affinity_timeout_sec),
+            sources: None,
             slots: range.length,
             schedule,
             connections: connections.into(),
@@ -220,6 +229,17 @@ const fn counted(event: gateway_common::Event) -> &'static str {
         Event::Collected => "an idle flow was collected",
         Event::IcmpTranslated => "an ICMP error about a tracked flow was translated",
     }
+}
+
+/// The ranges of clients of each frontend, by address.
+fn sources(actual: &Actual) -> BTreeMap<u32, Vec<String>> {
+    let mut ranges: Vec<&SourceRange> = actual.sources.iter().collect();
+    ranges.sort_by_key(|range| (range.first, range.prefix_bits));
+    let mut sources: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    for range in ranges {
+        sources.entry(range.first.frontend).or_default().push(range.to_string());
+    }
+    sources
 }
 
 /// How often each member stands in a schedule.

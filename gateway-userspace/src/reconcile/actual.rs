@@ -1,8 +1,10 @@
 //! Actual state: what the maps contain, as far as reconcile needs to know it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use gateway_common::{Address, Backend, FrontendKey, Group, Service, SlotRange, Vip};
+use gateway_common::{Address, Backend, FrontendKey, Group, Service, SlotRange, SourceRange, Vip};
+
+use super::affinities::Pair;
 
 /// What the maps contain. Of the arrays it holds only entries that are not all zeros.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +21,10 @@ pub struct Actual {
     pub backends: BTreeMap<u32, Backend>,
     /// The members of every range of `SLOTS` that a service or a group names, by the range's offset and length.
     pub slots: BTreeMap<(u32, u32), Vec<u32>>,
+    /// `SOURCES`.
+    pub sources: BTreeSet<SourceRange>,
+    /// `AFFINITY`: which backends it remembers for each frontend, but not of which clients.
+    pub affinities: BTreeSet<Pair>,
     /// `VIP_FILTER`: all its words, or none if all are zero.
     pub vip_filter: Vec<u64>,
     /// `BACKEND_FILTER`: all its words, or none if all are zero.

@@ -38,6 +38,11 @@ pub enum Matter {
     VipsFull,
     /// No ids are free for the service's groups.
     GroupsFull,
+    /// No room for the ranges of clients that may connect.
+    SourcesFull {
+        /// How many it has.
+        ranges: u32,
+    },
     /// No ids are free for some backends.
     BackendsFull {
         /// How many are left out.
@@ -56,6 +61,7 @@ impl Matter {
             | Self::FrontendsFull
             | Self::VipsFull
             | Self::GroupsFull
+            | Self::SourcesFull { .. }
             | Self::BackendsFull { .. } => true,
         }
     }
@@ -89,6 +95,10 @@ impl fmt::Display for Note {
             Matter::GroupsFull => {
                 f.write_str("left as it was, the group table is full: raise --max-frontends, or use fewer backendRefs")
             }
+            Matter::SourcesFull { ranges } => write!(
+                f,
+                "no client is let in, the table of source ranges has no room for its {ranges}: use fewer and wider ranges"
+            ),
             Matter::BackendsFull { missing, example } => write!(
                 f,
                 "{missing} backends get no connections, {example} among them, the backend table is full: raise --max-backends"

@@ -64,6 +64,11 @@ impl Placed {
         self.range
     }
 
+    /// What stands there, with repetition; nothing if that is not known.
+    pub(super) fn members(&self) -> &[u32] {
+        self.members.as_deref().unwrap_or_default()
+    }
+
     /// Makes it the schedule of these members, each an id and a weight. Writes slots only if it is another one than
     /// now; the range has changed then, and the old one is released.
     pub(super) fn update(

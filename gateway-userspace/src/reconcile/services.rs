@@ -7,24 +7,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway_common::{Algorithm, Frontend, FrontendKey, Group, Service, SlotRange};
+use gateway_common::maps::Capacities;
+use gateway_common::{Frontend, FrontendKey, Group, Service, SlotRange, SourceRange};
 
 use super::actual::Actual;
+use super::affinities::{Affinities, Pair};
 use super::backends::Backends;
-use super::capacities::Capacities;
 use super::ids::Ids;
 use super::note::{Matter, Note};
 use super::placed::Placed;
 use super::slots::SlotRanges;
+use super::sources::{self, Sources};
 use super::vips::Vips;
 use super::write::Write;
 use crate::model::{self, Model};
 
 /// What `GROUPS` holds for a free id.
 const FREE_GROUP: Group = Group { backends: SlotRange::EMPTY, reference: 0, frontend: 0, _reserved: 0 };
-/// What `SERVICES` holds for a free id.
-const FREE_SERVICE: Service =
-    Service { groups: SlotRange::EMPTY, algorithm: Algorithm::WeightedRoundRobin as u8, _reserved: [0; 7] };
 
 /// All services.
 #[derive(Debug)]
@@ -32,6 +31,8 @@ pub(super) struct Services {
     frontend_ids: Ids,
     group_ids: Ids,
     slots: SlotRanges,
+    sources: Sources,
+    affinities: Affinities,
     programmed: BTreeMap<FrontendKey, Programmed>,
 }
 
@@ -67,6 +68,10 @@ pub(super) struct Change<'m> {
     named: Vec<model::Backend>,
     /// Those that got no id.
     missing: Vec<String>,
+    /// The clients that it lets in, if it is restricted.
+    ranges: BTreeSet<SourceRange>,
+    /// How many ranges there is no room for: all or none.
+    denied: usize,
 }
 
 impl Services {
@@ -86,12 +91,12 @@ impl Services {
                 continue;
             }
             keys.insert(id, key);
-            let written = actual.services.get(&id).copied().unwrap_or(FREE_SERVICE);
+            let written = actual.services.get(&id).copied().unwrap_or(Service::EMPTY);
             let schedule = Placed::adopt(written.groups, actual.members(written.groups), &mut slots);
             programmed.insert(key, Programmed { published: true, ..Programmed::new(id, written, schedule) });
         }
         for &id in actual.services.keys().filter(|id| !keys.contains_key(id)) {
-            repairs.push(Write::SetService { id, service: FREE_SERVICE });
+            repairs.push(Write::SetService { id, service: Service::EMPTY });
         }
         let mut groups = BTreeSet::new();
         for (&id, &written) in &actual.groups {
@@ -107,11 +112,16 @@ impl Services {
                 repairs.push(Write::SetGroup { id, group: FREE_GROUP });
             }
         }
+        let sources = Sources::adopt(&actual.sources, capacities.sources, |id| keys.contains_key(&id), repairs);
+        let chosen = chosen_with_affinity(programmed.values());
+        let affinities = Affinities::adopt(&actual.affinities, |pair| chosen.contains(pair));
         let frontends = keys.into_keys().collect();
         Self {
             frontend_ids: Ids::adopt(capacities.frontends, &frontends, &frontends),
             group_ids: Ids::adopt(capacities.groups(), &groups, &groups),
             slots,
+            sources,
+            affinities,
             programmed,
         }
     }
@@ -139,10 +149,13 @@ impl Services {
             }
         }
         vips.lower(writes);
-        for (_, Programmed { id, written, schedule, groups, .. }) in gone {
-            if written != FREE_SERVICE {
-                writes.push(Write::SetService { id, service: FREE_SERVICE });
+        for (_, programmed) in gone {
+            self.affinities.change(programmed.id, &programmed.chosen_with_affinity(), &BTreeSet::new());
+            let Programmed { id, written, schedule, groups, .. } = programmed;
+            if written != Service::EMPTY {
+                writes.push(Write::SetService { id, service: Service::EMPTY });
             }
+            writes.extend(self.sources.replace(id, BTreeSet::new(), true).after);
             schedule.release(&mut self.slots, now);
             for group in groups {
                 self.free_group(group, now, writes);
@@ -211,20 +224,44 @@ impl Services {
                     };
                     vips.enter(key.address);
                     writes.push(Write::ClearFrontendCounters { id });
-                    self.programmed.insert(key, Programmed::new(id, FREE_SERVICE, Placed::empty()));
+                    self.programmed.insert(key, Programmed::new(id, Service::EMPTY, Placed::empty()));
                 }
                 Some(_) => {}
             }
             free_groups -= lacks;
-            changes.push(Change { key, service, members: Vec::new(), named: Vec::new(), missing: Vec::new() });
+            changes.push(Change::new(key, service));
         }
         changes
     }
 
+    /// Decides which clients each change lets in. One whose ranges there is no room for lets nobody in; those that have
+    /// ranges already come first. Changes that give ranges back are put before those that take some.
+    pub(super) fn share_sources(&self, changes: &mut [Change<'_>]) {
+        let id = |key: &FrontendKey| self.programmed.get(key).map(|programmed| programmed.id);
+        let has = |change: &Change<'_>| id(&change.key).map_or(0, |id| self.sources.count(id));
+        if changes.iter().all(|change| change.service.sources.is_none() && has(change) == 0) {
+            return;
+        }
+        let mut room = self.sources.room_without(changes.iter().filter_map(|change| id(&change.key)));
+        changes.sort_by_cached_key(|change| (has(change) == 0, change.key));
+        for change in changes.iter_mut() {
+            let Some(id) = id(&change.key) else { continue };
+            let ranges = sources::ranges(id, &change.key, change.service);
+            if ranges.len() <= room {
+                room -= ranges.len();
+                change.ranges = ranges;
+            } else {
+                change.denied = ranges.len();
+            }
+        }
+        changes.sort_by_cached_key(|change| (change.ranges.len() > has(change), change.key));
+    }
+
     /// Makes a service what the change asks for: slots, then groups, then the service, then the groups that go.
     pub(super) fn update(&mut self, change: Change, now: Duration, backends: &mut Backends, writes: &mut Vec<Write>) {
-        let Change { key, service, members, named, missing } = change;
+        let Change { key, service, members, named, missing, ranges, denied } = change;
         let Some(programmed) = self.programmed.get_mut(&key) else { return };
+        let chosen_before = programmed.chosen_with_affinity();
         let mut old_groups = std::mem::take(&mut programmed.groups);
         let mut matters = Vec::new();
         let mut shares = Vec::new();
@@ -250,11 +287,13 @@ impl Services {
         }
         let fit = programmed.schedule.update(&shares, &mut self.slots, now, writes);
         matters.extend(fit.matter(None));
-        let written =
-            Service { groups: programmed.schedule.range(), algorithm: service.algorithm as u8, _reserved: [0; 7] };
-        if programmed.written != written {
-            programmed.written = written;
-            writes.push(Write::SetService { id: programmed.id, service: written });
+        let turn = self.sources.replace(programmed.id, ranges, programmed.written.is_restricted());
+        writes.extend(turn.before);
+        programmed.set_service(service, writes);
+        writes.extend(turn.after);
+        self.affinities.change(programmed.id, &chosen_before, &programmed.chosen_with_affinity());
+        if denied > 0 {
+            matters.push(Matter::SourcesFull { ranges: denied as u32 });
         }
         if let Some(example) = missing.first() {
             matters.push(Matter::BackendsFull { missing: missing.len() as u32, example: example.clone() });
@@ -268,6 +307,16 @@ impl Services {
         for group in old_groups {
             self.free_group(group, now, writes);
         }
+    }
+
+    /// Forgets the clients of backends that get no new connections any more.
+    pub(super) fn forget_clients(&mut self, now: Duration, writes: &mut Vec<Write>) {
+        self.affinities.flush(now, writes);
+    }
+
+    /// When clients are to be forgotten once more.
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        self.affinities.next_deadline()
     }
 
     /// Lets clients reach the frontends that have a service now.
@@ -310,6 +359,32 @@ impl Programmed {
         self.published && self.desired.is_none() && self.notes.is_empty()
     }
 
+    /// The backends that new connections are given, if clients stay with theirs; else nothing.
+    fn chosen_with_affinity(&self) -> BTreeSet<u32> {
+        if !self.written.has_affinity() {
+            return BTreeSet::new();
+        }
+        let groups: BTreeSet<u32> = self.schedule.members().iter().copied().collect();
+        let groups = self.groups.iter().filter(|group| groups.contains(&group.id));
+        groups.flat_map(|group| group.schedule.members()).copied().collect()
+    }
+
+    /// Writes what the model says of the service, with the schedule that lies in the slots.
+    fn set_service(&mut self, service: &model::Service, writes: &mut Vec<Write>) {
+        let timeout_sec = service.affinity.map_or(0, |timeout| timeout.as_secs().clamp(1, u64::from(u32::MAX)));
+        let written = Service {
+            groups: self.schedule.range(),
+            affinity_timeout_sec: timeout_sec as u32,
+            algorithm: service.algorithm as u8,
+            restricted: u8::from(service.sources.is_some()),
+            _reserved: [0; 2],
+        };
+        if self.written != written {
+            self.written = written;
+            writes.push(Write::SetService { id: self.id, service: written });
+        }
+    }
+
     const fn new(id: u32, written: Service, schedule: Placed) -> Self {
         Self {
             id,
@@ -324,7 +399,28 @@ impl Programmed {
     }
 }
 
-impl Change<'_> {
+/// The backends that frontends with affinity choose, each with its frontend's id.
+fn chosen_with_affinity<'p>(programmed: impl Iterator<Item = &'p Programmed>) -> BTreeSet<Pair> {
+    let pairs = |programmed: &Programmed| {
+        let id = programmed.id;
+        programmed.chosen_with_affinity().into_iter().map(move |backend| (id, backend))
+    };
+    programmed.flat_map(pairs).collect()
+}
+
+impl<'m> Change<'m> {
+    const fn new(key: FrontendKey, service: &'m Arc<model::Service>) -> Self {
+        Self {
+            key,
+            service,
+            members: Vec::new(),
+            named: Vec::new(),
+            missing: Vec::new(),
+            ranges: BTreeSet::new(),
+            denied: 0,
+        }
+    }
+
     /// The frontend.
     pub(super) const fn key(&self) -> FrontendKey {
         self.key

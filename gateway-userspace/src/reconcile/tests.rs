@@ -1,5 +1,6 @@
 //! Reconcile against maps of a `Vec` and a `BTreeMap`: whatever models follow each other, and wherever the agent dies.
 
+mod clients;
 mod maps;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,14 +8,14 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway_common::{Address, Algorithm, FrontendKey, Port, Protocol};
+use gateway_common::{Address, FrontendKey, Port, Protocol, Service as GatewayService, SlotRange};
 use proptest::prelude::*;
 
 use self::maps::Maps;
 use super::{Capacities, Matter, Plan, Reconciler, Write};
 use crate::model::{Backend, Group, Member, Model, PodId, Service, fingerprint};
 
-const CAPACITIES: Capacities = Capacities { flows: 100, frontends: 16, backends: 64 };
+const CAPACITIES: Capacities = Capacities { flows: 100, frontends: 16, backends: 64, sources: 64 };
 const START: Duration = Duration::from_secs(1000);
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -39,8 +40,7 @@ fn group(reference: &str, weight: u32, members: &[(u8, u16)]) -> Group {
 }
 
 fn model(services: Vec<(FrontendKey, Vec<Group>)>, living: &[u8]) -> Model {
-    let service =
-        |groups| Service { owner: "Service shop/web".to_owned(), algorithm: Algorithm::WeightedRoundRobin, groups };
+    let service = |groups| Service { owner: "Service shop/web".to_owned(), groups, ..Service::default() };
     Model {
         services: services.into_iter().map(|(key, groups)| (key, Arc::new(service(groups)))).collect(),
         living_pods: living.iter().map(|&pod| backend(pod).pod).collect(),
@@ -64,9 +64,7 @@ impl World {
 
     fn plan(&mut self, model: &Model) -> Plan {
         let plan = self.reconciler.plan(model, self.now);
-        for write in &plan.writes {
-            self.maps.apply(write);
-        }
+        clients::apply(&mut self.maps, &plan.writes);
         plan
     }
 
@@ -75,8 +73,9 @@ impl World {
     }
 }
 
-/// What the maps mean, without ids: the members of each group in order, and the weight of each reference.
-type Meaning = BTreeMap<FrontendKey, (u8, Vec<u64>, BTreeMap<u64, Vec<(Address, u64)>>)>;
+/// What the maps mean, without ids: what the service says, the groups' references and the members of each in order, and
+/// the ranges of clients.
+type Meaning = BTreeMap<FrontendKey, (GatewayService, Vec<u64>, BTreeMap<u64, Vec<(Address, u64)>>, BTreeSet<String>)>;
 
 fn meaning_of(maps: &Maps) -> Meaning {
     let mut meaning = Meaning::new();
@@ -88,7 +87,9 @@ fn meaning_of(maps: &Maps) -> Meaning {
             let members = maps.members(group.backends).iter().map(|&member| maps.backends[member as usize]);
             (group.reference, members.map(|backend| (backend.address, backend.pod)).collect())
         });
-        meaning.insert(key, (service.algorithm, references.collect(), groups.collect()));
+        let ranges = maps.sources.iter().filter(|range| range.first.frontend == id).map(ToString::to_string);
+        let service = GatewayService { groups: SlotRange::EMPTY, ..service };
+        meaning.insert(key, (service, references.collect(), groups.collect(), ranges.collect()));
     }
     meaning
 }
@@ -188,7 +189,7 @@ fn a_group_without_backends_keeps_its_share() {
     world.plan(&model(vec![(key(1, 80), vec![group("a", 9, &[(1, 1)]), group("b", 1, &[])])], &[]));
 
     let meaning = meaning_of(&world.maps);
-    let (_, references, groups) = &meaning[&key(1, 80)];
+    let (_, references, groups, _) = &meaning[&key(1, 80)];
     assert_eq!(references.iter().filter(|&&reference| reference == fingerprint("b")).count(), 1);
     assert_eq!((references.len(), groups[&fingerprint("b")].len()), (10, 0));
 }
@@ -223,7 +224,7 @@ fn a_vip_without_frontends_goes_early_if_it_has_no_flows() {
 
 #[test]
 fn a_full_table_is_said_and_the_rest_is_served() {
-    let capacities = Capacities { flows: 10, frontends: 2, backends: 2 };
+    let capacities = Capacities { flows: 10, frontends: 2, backends: 2, ..CAPACITIES };
     let mut world = World::new(capacities);
     let group = |pod| vec![group("a", 1, &[(pod, 1)])];
     let all = model(vec![(key(1, 1), group(1)), (key(1, 2), group(2)), (key(1, 3), group(3))], &[]);
@@ -264,13 +265,22 @@ prop_compose! {
     }
 }
 
+fn ranges() -> impl Strategy<Value = Option<BTreeSet<ipnet::IpNet>>> {
+    prop::option::of(prop::sample::subsequence(clients::nets().to_vec(), 0..4).prop_map(BTreeSet::from_iter))
+}
+
 prop_compose! {
     fn models()(
-        services in prop::collection::btree_map((0u8..3, 0u16..3), groups(), 0..5),
+        services in prop::collection::btree_map((0u8..3, 0u16..3), (groups(), 0u64..3, ranges()), 0..5),
         living in prop::collection::vec(0u8..12, 0..12),
     ) -> Model {
-        let services = services.into_iter().map(|((vip, port), groups)| (key(vip, port), groups)).collect();
-        model(services, &living)
+        let mut model = model(Vec::new(), &living);
+        for ((vip, port), (groups, seconds, sources)) in services {
+            let affinity = (seconds > 0).then(|| Duration::from_secs(seconds));
+            let service = Service { groups, affinity, sources, ..Service::default() };
+            model.services.insert(key(vip, port), Arc::new(service));
+        }
+        model
     }
 }
 
@@ -312,7 +322,7 @@ proptest! {
 
     #[test]
     fn not_even_where_the_tables_are_too_small(history in histories()) {
-        check_history(history, Capacities { flows: 1, frontends: 3, backends: 5 });
+        check_history(history, Capacities { flows: 1, frontends: 3, backends: 5, sources: 3 });
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! One map write, typed and named. Reconcile makes them in the order in which they must happen; dataplane does them.
 
-use gateway_common::{Address, Backend, FilterWord, Frontend, FrontendKey, Group, Service, Vip};
+use std::collections::BTreeSet;
+
+use gateway_common::{Address, Backend, FilterWord, Frontend, FrontendKey, Group, Service, SourceRange, Vip};
+
+use super::affinities::Pair;
 
 /// A map write. After each single one of a plan, every frontend still leads to backends that exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,5 +85,20 @@ pub enum Write {
         id: u32,
         /// Its schedule and algorithm.
         service: Service,
+    },
+    /// Sets in `SOURCES`.
+    SetSource {
+        /// The range of clients that comes.
+        range: SourceRange,
+    },
+    /// Deletes from `SOURCES`.
+    RemoveSource {
+        /// The range of clients that goes.
+        range: SourceRange,
+    },
+    /// Deletes from `AFFINITY` every client of one of these frontends that was given the backend named with it.
+    ForgetAffinity {
+        /// What leads to backends that get no new connections from there.
+        pairs: BTreeSet<Pair>,
     },
 }

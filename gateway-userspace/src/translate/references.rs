@@ -54,7 +54,12 @@ pub(super) fn service(cluster: &Cluster<'_>, key: FrontendKey, route: RouteRef<'
             members: pool.into_members(),
         });
     }
-    Service { owner: route.id.to_string(), algorithm: algorithm.unwrap_or(Algorithm::WeightedRoundRobin), groups }
+    Service {
+        owner: route.id.to_string(),
+        algorithm: algorithm.unwrap_or(Algorithm::WeightedRoundRobin),
+        groups,
+        ..Service::default()
+    }
 }
 
 /// What a reference may mean.

@@ -41,6 +41,7 @@ pub(super) fn service(cluster: &Cluster<'_>, key: FrontendKey, frontend: Service
         owner: format!("Service {name}"),
         algorithm: algorithm.unwrap_or(Algorithm::WeightedRoundRobin),
         groups: vec![Group { reference, weight: 1, members: pool.into_members() }],
+        ..Service::default()
     }
 }
 

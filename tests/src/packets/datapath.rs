@@ -5,12 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
 use aya::{Ebpf, EbpfLoader, Pod};
-use gateway_common::maps::{self, GROUPS_PER_FRONTEND, SLOTS_PER_BACKEND};
+use gateway_common::maps::{self, Capacities};
 use gateway_common::{
-    Address, Backend, Connections, ConntrackEntry, Counter, Cursor, DropReason, Event, FilterWord, Flow, Frontend,
-    FrontendKey, Port, Protocol, Settings, Slot, SlotRange, Traffic, Vip,
+    Address, Admitted, Affinity, Backend, Client, Connections, ConntrackEntry, Counter, Cursor, DropReason, Event,
+    FilterWord, Flow, Frontend, FrontendKey, Port, Protocol, Settings, Slot, SlotRange, SourceRange, Traffic, Vip,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -20,21 +21,8 @@ use super::program::{self, Outcome, Program};
 use super::service::{Group, Service, schedule};
 use crate::binaries;
 
-/// How much the maps hold.
-#[derive(Clone, Copy, Debug)]
-pub struct Capacities {
-    /// Entries of `CONNTRACK`: two for each flow.
-    pub entries: u32,
-    /// Frontend ids.
-    pub frontends: u32,
-    /// Backend ids.
-    pub backends: u32,
-}
-
-impl Capacities {
-    /// Enough for a test.
-    pub const SMALL: Self = Self { entries: 4096, frontends: 64, backends: 256 };
-}
+/// Enough for a test.
+pub const SMALL: Capacities = Capacities { flows: 2048, frontends: 64, backends: 256, sources: 64 };
 
 /// The programs and their maps.
 pub struct Datapath {
@@ -62,7 +50,7 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy + 'static> Layout for T {}
 impl Datapath {
     /// Loads the object with small maps. Programs are loaded when they are first run.
     pub fn load() -> Result<Self> {
-        Self::with_capacities(Capacities::SMALL)
+        Self::with_capacities(SMALL)
     }
 
     /// Loads the object.
@@ -73,7 +61,7 @@ impl Datapath {
         let mut loader = EbpfLoader::new();
         loader.btf(types.as_ref());
         for &name in maps::ALL {
-            if let Some(entries) = max_entries(name, capacities) {
+            if let Some(entries) = capacities.max_entries(name) {
                 loader.map_max_entries(name, entries);
             }
         }
@@ -123,13 +111,62 @@ impl Datapath {
             groups.push((*weight, self.add_group(id, service.protocol, group)?));
         }
         let groups = self.write_schedule(&schedule(groups))?;
-        let algorithm = service.algorithm as u8;
-        self.set(maps::SERVICES, [(id, gateway_common::Service { groups, algorithm, _reserved: [0; 7] })])?;
+        self.admit(id, service.sources.iter().flatten().copied())?;
+        let written = gateway_common::Service {
+            groups,
+            affinity_timeout_sec: service.affinity_timeout_sec,
+            algorithm: service.algorithm as u8,
+            restricted: u8::from(service.sources.is_some()),
+            ..gateway_common::Service::EMPTY
+        };
+        self.set(maps::SERVICES, [(id, written)])?;
         let address = service.frontend.ip().into();
         self.add_vip(service.frontend.ip())?;
         let key = FrontendKey::new(address, Port::new(service.frontend.port()), service.protocol);
         self.insert(maps::FRONTENDS, [(key, Frontend { id })])?;
         Ok(id)
+    }
+
+    /// Lets clients of these ranges in at a frontend that is restricted.
+    pub fn admit(&mut self, frontend: u32, ranges: impl IntoIterator<Item = (IpAddr, u8)>) -> Result<()> {
+        let found = self.ebpf.map_mut(maps::SOURCES).with_context(|| no_map(maps::SOURCES))?;
+        let mut sources: LpmTrie<_, Plain<Client>, Plain<Admitted>> = LpmTrie::try_from(found)?;
+        for (first, bits) in ranges {
+            let SourceRange { prefix_bits, first } = SourceRange::new(frontend, first.into(), bits);
+            sources.insert(&Key::new(prefix_bits, Plain(first)), Plain(Admitted::YES), 0)?;
+        }
+        Ok(())
+    }
+
+    /// What is remembered of a frontend's client.
+    pub fn affinity(&self, frontend: u32, client: IpAddr) -> Result<Option<Affinity>> {
+        let found = self.ebpf.map(maps::AFFINITY).with_context(|| no_map(maps::AFFINITY))?;
+        let affinity: HashMap<&MapData, Plain<Client>, Plain<Affinity>> = HashMap::try_from(found)?;
+        match affinity.get(&Plain(Client { frontend, address: client.into() }), 0) {
+            Ok(entry) => Ok(Some(entry.0)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes what is remembered of a frontend's client older by this long.
+    pub fn age_affinity(&mut self, frontend: u32, client: IpAddr, by: Duration) -> Result<()> {
+        let mut affinity = self.affinity(frontend, client)?.context("nothing is remembered of the client")?;
+        affinity.last_seen_ns = affinity.last_seen_ns.saturating_sub(by.as_nanos().try_into()?);
+        self.insert(maps::AFFINITY, [(Client { frontend, address: client.into() }, affinity)])
+    }
+
+    /// Forgets a frontend's client, as the agent does when its backend gets no new connections any more.
+    pub fn forget_client(&mut self, frontend: u32, client: IpAddr) -> Result<()> {
+        let found = self.ebpf.map_mut(maps::AFFINITY).with_context(|| no_map(maps::AFFINITY))?;
+        let mut affinity: HashMap<_, Plain<Client>, Plain<Affinity>> = HashMap::try_from(found)?;
+        Ok(affinity.remove(&Plain(Client { frontend, address: client.into() }))?)
+    }
+
+    /// Restricts a frontend to the ranges it has.
+    pub fn restrict(&mut self, frontend: u32) -> Result<()> {
+        let service: gateway_common::Service = self.element(maps::SERVICES, frontend)?;
+        self.set(maps::SERVICES, [(frontend, gateway_common::Service { restricted: 1, ..service })])
     }
 
     /// Makes an address a VIP, whether or not it has frontends.
@@ -294,22 +331,4 @@ impl Datapath {
 
 fn no_map(name: &str) -> String {
     format!("the object has no map `{name}`: run `cargo xtask build-ebpf`")
-}
-
-/// The size of a map where the capacities decide it.
-fn max_entries(name: &str, capacities: Capacities) -> Option<u32> {
-    let Capacities { entries, frontends, backends } = capacities;
-    match name {
-        maps::VIPS
-        | maps::FRONTENDS
-        | maps::SERVICES
-        | maps::SERVICE_CURSORS
-        | maps::FRONTEND_CONNS
-        | maps::FRONTEND_BYTES => Some(frontends),
-        maps::GROUPS | maps::GROUP_CURSORS => Some(frontends * GROUPS_PER_FRONTEND),
-        maps::SLOTS => Some(backends * SLOTS_PER_BACKEND),
-        maps::BACKENDS | maps::BACKEND_CONNS | maps::BACKEND_BYTES => Some(backends),
-        maps::CONNTRACK => Some(entries),
-        _ => None,
-    }
 }

@@ -1,7 +1,7 @@
 //! What a test wants balanced, and how it is written into the maps: by hand, so that the programs are held against the
 //! contract of the maps and not against the agent.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use gateway_common::{Algorithm, Protocol};
 
@@ -16,6 +16,10 @@ pub struct Service {
     pub algorithm: Algorithm,
     /// The first level: groups with their weights.
     pub groups: Vec<(u32, Group)>,
+    /// For how many seconds a client keeps its backend; 0: it does not.
+    pub affinity_timeout_sec: u32,
+    /// The ranges of clients that are let in; nothing: everybody.
+    pub sources: Option<Vec<(IpAddr, u8)>>,
 }
 
 /// The second level: backends with their weights.
@@ -29,7 +33,8 @@ impl Service {
     /// One group of weighted backends.
     pub fn new(protocol: Protocol, frontend: SocketAddr, backends: &[(u32, SocketAddr)]) -> Self {
         let groups = vec![(1, Group { backends: backends.to_vec() })];
-        Self { frontend, protocol, algorithm: Algorithm::WeightedRoundRobin, groups }
+        let algorithm = Algorithm::WeightedRoundRobin;
+        Self { frontend, protocol, algorithm, groups, affinity_timeout_sec: 0, sources: None }
     }
 }
 

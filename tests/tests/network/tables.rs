@@ -21,7 +21,7 @@ fn bpftool_names_every_map_and_every_field() -> Result<()> {
     client::connections(&lab.network.client, VIP.sockets(8000)[0], 9)?;
 
     let mut names = Vec::new();
-    for map in fs::read_dir(agent.bpffs().join("v1"))? {
+    for map in fs::read_dir(agent.maps())? {
         let path = map?.path();
         let shown = run(Command::new("bpftool").args(["-j", "map", "show", "pinned"]).arg(&path))?;
         let shown: Value = serde_json::from_str(&shown)?;

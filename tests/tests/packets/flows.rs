@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result};
 use beeline_tests::packets::flags::{ACK, FIN, RST, SYN};
-use beeline_tests::packets::{Capacities, Datapath, Outcome, Packet, Service};
+use beeline_tests::packets::{Datapath, Outcome, Packet, SMALL, Service};
+use gateway_common::maps::Capacities;
 use gateway_common::{ConntrackEntry, DropReason, Event, FlowState, Protocol, maps};
 
 use crate::place::Place;
@@ -259,7 +260,7 @@ fn a_flow_that_has_closed_gives_its_replies_key_to_another() -> Result<()> {
 fn a_full_table_refuses_new_flows_by_name_and_carries_on_with_the_others() -> Result<()> {
     const ENTRIES: u32 = 64;
     for (place, protocol) in Place::with_protocols() {
-        let mut datapath = Datapath::with_capacities(Capacities { entries: ENTRIES, ..Capacities::SMALL })?;
+        let mut datapath = Datapath::with_capacities(Capacities { flows: ENTRIES / 2, ..SMALL })?;
         datapath.serve(&Service::new(protocol, place.frontend(), &[(1, place.pod(1))]))?;
         let mut refused = 0;
         for port in 1..=100 {

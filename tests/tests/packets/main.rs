@@ -4,6 +4,7 @@
 //! byte with a packet that is built for the changed tuple, and every checksum is checked. Most tests run for both IP
 //! versions and both protocols.
 
+mod clients;
 mod collect;
 mod count;
 mod flows;

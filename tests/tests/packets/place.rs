@@ -40,6 +40,11 @@ impl Place {
         SocketAddr::new(self.address([192, 0, 2], 10), port)
     }
 
+    /// Another client's socket, in the same range of 31 or 127 bits.
+    pub fn other_client(self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.address([192, 0, 2], 11), port)
+    }
+
     /// The VIP.
     pub fn vip(self) -> IpAddr {
         self.address([203, 0, 113], 1)

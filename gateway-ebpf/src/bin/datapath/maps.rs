@@ -2,17 +2,15 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
-use aya_ebpf::bindings::BPF_NOEXIST;
-use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray};
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::btf_map;
 use gateway_common::{
-    Address, Backend, Connections, ConntrackEntry, Counter, Cursor, DropReason, Event, FilterWord, Flow, Frontend,
-    FrontendKey, Group, Service, Settings, Slot, SlotRange, Traffic, Vip,
-    maps::{
-        DEFAULT_MAX_BACKENDS, DEFAULT_MAX_FLOWS, DEFAULT_MAX_FRONTENDS, GROUPS_PER_FRONTEND, MAX_CANDIDATES,
-        SLOTS_PER_BACKEND,
-    },
+    Address, Admitted, Affinity, Backend, Client, Connections, ConntrackEntry, Counter, Cursor, DropReason, Event,
+    FilterWord, Flow, Frontend, FrontendKey, Group, Service, Settings, Slot, SlotRange, SourceRange, Traffic, Vip,
+    maps::{Capacities, MAX_AFFINITIES, MAX_CANDIDATES},
 };
 use gateway_ebpf::draft::{Draft, Established};
 use gateway_ebpf::establish::establish;
@@ -20,11 +18,12 @@ use gateway_ebpf::parse::Headers;
 use gateway_ebpf::quoted::Quote;
 use gateway_ebpf::tables::{Tables, TrackError};
 
-const FLOW_ENTRIES: usize = DEFAULT_MAX_FLOWS as usize * 2;
-const FRONTEND_IDS: usize = DEFAULT_MAX_FRONTENDS as usize;
-const BACKEND_IDS: usize = DEFAULT_MAX_BACKENDS as usize;
-const GROUP_IDS: usize = FRONTEND_IDS * GROUPS_PER_FRONTEND as usize;
-const SLOT_COUNT: usize = BACKEND_IDS * SLOTS_PER_BACKEND as usize;
+const FLOW_ENTRIES: usize = Capacities::DEFAULT.conntrack_entries() as usize;
+const FRONTEND_IDS: usize = Capacities::DEFAULT.frontends as usize;
+const BACKEND_IDS: usize = Capacities::DEFAULT.backends as usize;
+const GROUP_IDS: usize = Capacities::DEFAULT.groups() as usize;
+const SLOT_COUNT: usize = Capacities::DEFAULT.slots() as usize;
+const SOURCE_COUNT: usize = Capacities::DEFAULT.sources as usize;
 const FILTER_WORDS: usize = FilterWord::COUNT as usize;
 
 #[btf_map]
@@ -47,6 +46,10 @@ static SERVICE_CURSORS: Array<Cursor, FRONTEND_IDS> = Array::new();
 static GROUP_CURSORS: Array<Cursor, GROUP_IDS> = Array::new();
 #[btf_map]
 static BACKENDS: Array<Backend, BACKEND_IDS> = Array::new();
+#[btf_map]
+static AFFINITY: LruHashMap<Client, Affinity, { MAX_AFFINITIES as usize }> = LruHashMap::new();
+#[btf_map]
+static SOURCES: LpmTrie<Client, Admitted, SOURCE_COUNT> = LpmTrie::new();
 #[btf_map]
 static CONNTRACK: HashMap<Flow, ConntrackEntry, FLOW_ENTRIES> = HashMap::new();
 /// Not pinned: it means nothing between two packets.
@@ -138,8 +141,9 @@ impl Tables for Maps {
     fn service(&self, frontend: u32) -> Option<Service> {
         let service = SERVICES.get_ptr(frontend)?;
         // SAFETY: an array's element stays where it is for the life of the map.
-        let (groups, algorithm) = unsafe { (read_range(&raw const (*service).groups), (*service).algorithm) };
-        Some(Service { groups, algorithm, _reserved: [0; 7] })
+        let (groups, service) = unsafe { (read_range(&raw const (*service).groups), &*service) };
+        let Service { affinity_timeout_sec, algorithm, restricted, .. } = *service;
+        Some(Service { groups, affinity_timeout_sec, algorithm, restricted, _reserved: [0; 2] })
     }
 
     #[inline(always)]
@@ -187,6 +191,26 @@ impl Tables for Maps {
     fn now_ns(&self) -> u64 {
         // SAFETY: the helper takes no arguments and cannot fail.
         unsafe { bpf_ktime_get_coarse_ns() }
+    }
+
+    #[inline(always)]
+    fn is_admitted(&self, client: &SourceRange) -> bool {
+        const { assert!(size_of::<SourceRange>() == size_of::<Key<Client>>()) };
+        // SAFETY: both are the prefix's length and then the client, without padding, and the key's alignment is one.
+        SOURCES.get(unsafe { &*core::ptr::from_ref(client).cast::<Key<Client>>() }).is_some()
+    }
+
+    #[inline(always)]
+    fn affinity(&self, client: &Client) -> Option<&mut Affinity> {
+        // SAFETY: as in `conntrack` below; an element that is reused meanwhile is another client's, of which one
+        // field may be written then: that it was seen just now.
+        AFFINITY.get_ptr_mut(client).map(|affinity| unsafe { &mut *affinity })
+    }
+
+    #[inline(always)]
+    fn remember(&self, client: &Client, affinity: &Affinity) {
+        // It fails only for want of memory that is there: the map is preallocated and gives old entries up.
+        let _ = AFFINITY.insert(client, affinity, u64::from(BPF_ANY));
     }
 
     #[inline(always)]

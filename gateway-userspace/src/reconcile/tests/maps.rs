@@ -1,11 +1,13 @@
 //! The maps as plain collections. Each write is checked: it stays within the maps' sizes, it changes something, and
 //! afterwards every frontend leads to slots, groups and backends that exist.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use gateway_common::{Address, Backend, FilterWord, FrontendKey, Group, Port, Protocol, Service, SlotRange, Vip};
+use gateway_common::{
+    Address, Backend, FilterWord, FrontendKey, Group, Port, Protocol, Service, SlotRange, SourceRange, Vip,
+};
 
-use crate::reconcile::{Actual, Capacities, Write};
+use crate::reconcile::{Actual, Capacities, Pair, Write};
 
 const NO_BACKEND: Backend = Backend {
     address: Address::UNSPECIFIED,
@@ -16,7 +18,6 @@ const NO_BACKEND: Backend = Backend {
     taken: 0,
 };
 const NO_GROUP: Group = Group { backends: SlotRange::EMPTY, reference: 0, frontend: 0, _reserved: 0 };
-const NO_SERVICE: Service = Service { groups: SlotRange::EMPTY, algorithm: 0, _reserved: [0; 7] };
 
 pub struct Maps {
     pub capacities: Capacities,
@@ -26,6 +27,9 @@ pub struct Maps {
     pub groups: Vec<Group>,
     pub slots: Vec<u32>,
     pub backends: Vec<Backend>,
+    pub sources: BTreeSet<SourceRange>,
+    /// What the datapath remembers of clients: tests put it here.
+    pub affinities: BTreeSet<Pair>,
     pub vip_filter: Vec<u64>,
     pub backend_filter: Vec<u64>,
 }
@@ -36,10 +40,12 @@ impl Maps {
             capacities,
             frontends: BTreeMap::new(),
             vips: BTreeMap::new(),
-            services: vec![NO_SERVICE; capacities.frontends as usize],
+            services: vec![Service::EMPTY; capacities.frontends as usize],
             groups: vec![NO_GROUP; capacities.groups() as usize],
             slots: vec![0; capacities.slots() as usize],
             backends: vec![NO_BACKEND; capacities.backends as usize],
+            sources: BTreeSet::new(),
+            affinities: BTreeSet::new(),
             vip_filter: vec![0; FilterWord::COUNT as usize],
             backend_filter: vec![0; FilterWord::COUNT as usize],
         }
@@ -64,12 +70,16 @@ impl Maps {
             }
             Write::SetGroup { id, group } => change(&mut self.groups[*id as usize], *group),
             Write::SetService { id, service } => change(&mut self.services[*id as usize], *service),
+            Write::SetSource { range } => assert!(self.sources.insert(*range)),
+            Write::RemoveSource { range } => assert!(self.sources.remove(range)),
+            Write::ForgetAffinity { pairs } => self.affinities.retain(|pair| !pairs.contains(pair)),
         }
         self.check();
     }
 
     fn check(&self) {
         assert!(self.vips.len() <= self.capacities.frontends as usize);
+        assert!(self.sources.len() <= self.capacities.sources as usize);
         for (key, &id) in &self.frontends {
             assert!(self.vips.contains_key(&key.address), "{key} has no VIP");
             assert!(is_set(&self.vip_filter, &key.address), "{key} is filtered out");
@@ -89,10 +99,12 @@ impl Maps {
         let mut actual = Actual {
             frontends: self.frontends.clone(),
             vips: self.vips.clone(),
-            services: used(&self.services, NO_SERVICE),
+            services: used(&self.services, Service::EMPTY),
             groups: used(&self.groups, NO_GROUP),
             backends: used(&self.backends, NO_BACKEND),
             slots: BTreeMap::new(),
+            sources: self.sources.clone(),
+            affinities: self.affinities.clone(),
             vip_filter: self.vip_filter.clone(),
             backend_filter: self.backend_filter.clone(),
         };
@@ -104,14 +116,16 @@ impl Maps {
 
     /// Whether nothing is left but the backends' generations.
     pub fn is_empty(&self) -> bool {
-        let Actual { frontends, vips, services, groups, backends, slots, vip_filter, backend_filter } = self.actual();
+        let Actual { frontends, vips, services, groups, backends, slots, sources, affinities, .. } = self.actual();
         frontends.is_empty()
             && vips.is_empty()
             && services.is_empty()
             && groups.is_empty()
             && slots.is_empty()
+            && sources.is_empty()
+            && affinities.is_empty()
             && backends.values().all(|backend| backend.taken == 0)
-            && vip_filter.iter().chain(&backend_filter).all(|&bits| bits == 0)
+            && self.vip_filter.iter().chain(&self.backend_filter).all(|&bits| bits == 0)
     }
 }
 

@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use beeline_tests::packets::{Capacities, Datapath, Packet, Program, Service};
-use gateway_common::maps::{self, DEFAULT_MAX_BACKENDS, DEFAULT_MAX_FLOWS, DEFAULT_MAX_FRONTENDS};
+use beeline_tests::packets::{Datapath, Packet, Program, Service};
+use gateway_common::maps::{self, Capacities};
 use gateway_common::{
     Address, ConntrackEntry, Cursor, Direction, FilterWord, Flow, FlowState, Frontend, FrontendKey, Port, Protocol,
 };
@@ -53,11 +53,7 @@ const STRIDE: u64 = 61_837;
 impl Bed {
     /// Builds one, with maps of the size they have by default.
     pub fn build(config: Config, family: Family) -> Result<Self> {
-        let datapath = Datapath::with_capacities(Capacities {
-            entries: DEFAULT_MAX_FLOWS * 2,
-            frontends: DEFAULT_MAX_FRONTENDS,
-            backends: DEFAULT_MAX_BACKENDS,
-        })?;
+        let datapath = Datapath::with_capacities(Capacities::DEFAULT)?;
         let mut bed = Self { config, family, datapath, chain: Vec::new() };
         bed.add_services()?;
         bed.add_flows()?;

@@ -21,9 +21,9 @@ pub struct Excerpt {
     pub lines: Vec<String>,
 }
 
-/// The beginnings of the dumps of some maps that are pinned below a directory.
-pub fn excerpts(bpffs: &Path) -> Result<Vec<Excerpt>> {
-    SHOWN.iter().map(|map| excerpt(&bpffs.join("v1").join(map))).collect()
+/// The beginnings of the dumps of some maps that are pinned in a directory.
+pub fn excerpts(maps: &Path) -> Result<Vec<Excerpt>> {
+    SHOWN.iter().map(|map| excerpt(&maps.join(map))).collect()
 }
 
 fn excerpt(map: &Path) -> Result<Excerpt> {

@@ -46,7 +46,7 @@ pub fn tell(interrupt: &Interrupt, lifetime: Lifetime) -> Result<Report> {
         eprintln!("opening {count} {what} to {} {}", frontend.protocol, frontend.address);
         traffic.push(measure(&network, frontend)?);
     }
-    let maps = maps::excerpts(agent.bpffs())?;
+    let maps = maps::excerpts(&agent.maps())?;
     let long_lived = disturb(interrupt, &network, &folder, &mut agent, &frontends)?;
     let look_around = if lifetime == Lifetime::Kept { look_around(&network, &agent, &frontends) } else { Vec::new() };
     Ok(Report { traffic, maps, long_lived, look_around })
@@ -199,7 +199,7 @@ fn look_around(network: &Topology, agent: &Agent<'_>, frontends: &[Frontend]) ->
         format!("  nsenter --net={} curl http://{http}/        # as the client", client.display()),
         format!("  {beeline} status"),
         format!("  {beeline} dump --counters"),
-        format!("  ls {0}/v1; bpftool map dump pinned {0}/v1/CONNTRACK", agent.bpffs().display()),
+        format!("  ls {0}; bpftool map dump pinned {0}/CONNTRACK", agent.maps().display()),
         format!(
             "  $EDITOR {}/*        # the agent sees the change",
             network.group.folder().join("manifests").display()

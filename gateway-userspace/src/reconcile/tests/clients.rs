@@ -1,0 +1,172 @@
+//! Who is let in and who is remembered: checked after every write of every plan, and what reconcile promises of both.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gateway_common::FrontendKey;
+use ipnet::IpNet;
+
+use super::maps::Maps;
+use super::{CAPACITIES, SECOND, World, group, key, model};
+use crate::model::{Model, Service};
+use crate::reconcile::{Matter, Write};
+
+/// One client of each range of [`nets`] that is in none of the smaller ones.
+const CLIENTS: [Ipv4Addr; 4] = [
+    Ipv4Addr::new(10, 0, 0, 1),
+    Ipv4Addr::new(10, 1, 0, 1),
+    Ipv4Addr::new(192, 0, 2, 1),
+    Ipv4Addr::new(198, 51, 100, 1),
+];
+
+/// Ranges, some within others.
+pub fn nets() -> [IpNet; 4] {
+    ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24", "0.0.0.0/0"].map(|net| net.parse().expect("a range"))
+}
+
+/// Does the writes and checks after each that nobody is let in, or kept out, whom neither the state before nor the one
+/// after would treat so. Then checks that nobody is remembered whom no schedule would choose, and has clients connect.
+pub fn apply(maps: &mut Maps, writes: &[Write]) {
+    let before = admitted(maps);
+    let mut meanwhile = Vec::new();
+    for write in writes {
+        maps.apply(write);
+        meanwhile.push(admitted(maps));
+    }
+    let after = admitted(maps);
+    let has_room = maps.capacities.sources == CAPACITIES.sources;
+    for (write, now) in writes.iter().zip(meanwhile) {
+        for (key, clients) in &now {
+            let old = before.get(key).cloned().unwrap_or_default();
+            let new = after.get(key).cloned().unwrap_or_default();
+            assert!(clients.is_subset(&(&old | &new)), "{key} lets a wrong client in after {write:?}");
+            let right = &old & &new;
+            assert!(!has_room || right.is_subset(clients), "{key} keeps a right client out after {write:?}");
+        }
+    }
+    let chosen = chosen(maps);
+    assert!(maps.affinities.is_subset(&chosen), "{:?} are remembered, {chosen:?} chosen", maps.affinities);
+    maps.affinities = chosen;
+}
+
+fn admitted(maps: &Maps) -> BTreeMap<FrontendKey, BTreeSet<Ipv4Addr>> {
+    let of = |(&key, &id): (&FrontendKey, &u32)| {
+        let ranges = maps.sources.iter().filter(|range| range.first.frontend == id);
+        let nets: Vec<IpNet> = ranges.map(|range| range.to_string().parse().expect("a range")).collect();
+        let is_open = !maps.services[id as usize].is_restricted();
+        let is_in = |client: &Ipv4Addr| is_open || nets.iter().any(|net| net.contains(&std::net::IpAddr::V4(*client)));
+        (key, CLIENTS.into_iter().filter(is_in).collect())
+    };
+    maps.frontends.iter().map(of).collect()
+}
+
+/// The backends that clients may be given, where they are remembered.
+fn chosen(maps: &Maps) -> BTreeSet<(u32, u32)> {
+    let sticky = maps.frontends.values().filter(|&&id| maps.services[id as usize].has_affinity());
+    let backends = |id: u32| {
+        let groups = maps.members(maps.services[id as usize].groups).iter();
+        groups.flat_map(|&group| maps.members(maps.groups[group as usize].backends)).map(move |&backend| (id, backend))
+    };
+    sticky.flat_map(|&id| backends(id)).collect()
+}
+
+fn with(model: Model, change: impl Fn(&FrontendKey, &mut Service)) -> Model {
+    let services = model.services.into_iter().map(|(key, mut service)| {
+        change(&key, Arc::make_mut(&mut service));
+        (key, service)
+    });
+    Model { services: services.collect(), ..model }
+}
+
+fn sticky(members: &[(u8, u16)]) -> Model {
+    let model = model(vec![(key(1, 80), vec![group("a", 1, members)])], &[1, 2, 3]);
+    with(model, |_, service| service.affinity = Some(Duration::from_hours(3)))
+}
+
+fn forgotten(writes: &[Write]) -> Option<usize> {
+    writes.iter().position(|write| matches!(write, Write::ForgetAffinity { .. }))
+}
+
+#[test]
+fn a_backend_that_loses_its_weight_loses_its_clients_after_the_schedule_changed() {
+    let mut world = World::new(CAPACITIES);
+    let plan = world.plan(&sticky(&[(1, 1), (2, 1)]));
+    assert_eq!(forgotten(&plan.writes), None, "{plan:?}");
+
+    let plan = world.plan(&sticky(&[(1, 0), (2, 1)]));
+
+    let pairs = BTreeSet::from([(0, 0)]);
+    assert!(matches!(plan.writes[1], Write::SetGroup { .. }), "{plan:?}");
+    assert_eq!(plan.writes[2..], [Write::ForgetAffinity { pairs: pairs.clone() }]);
+    assert_eq!(plan.next_deadline, Some(world.now + SECOND), "once more, for flows that just then began");
+    world.now += SECOND;
+    assert_eq!(world.plan(&sticky(&[(1, 0), (2, 1)])).writes, [Write::ForgetAffinity { pairs }]);
+}
+
+#[test]
+fn a_frontend_that_goes_or_has_no_affinity_any_more_loses_its_clients() {
+    let with_affinity = sticky(&[(1, 1), (2, 1)]);
+    let without = with(with_affinity.clone(), |_, service| service.affinity = None);
+    for after in [without, Model::default()] {
+        let mut world = World::new(CAPACITIES);
+        world.plan(&with_affinity);
+
+        let plan = world.plan(&after);
+
+        let pairs = BTreeSet::from([(0, 0), (0, 1)]);
+        assert!(plan.writes.contains(&Write::ForgetAffinity { pairs }), "{plan:?}");
+    }
+}
+
+#[test]
+fn an_agent_that_died_before_it_forgot_leaves_that_to_the_next() {
+    let mut world = World::new(CAPACITIES);
+    world.plan(&sticky(&[(1, 1), (2, 1)]));
+    let after = sticky(&[(2, 1)]);
+    let plan = world.reconciler.plan(&after, world.now);
+    let died_at = forgotten(&plan.writes).expect("clients to forget");
+    plan.writes[..died_at].iter().for_each(|write| world.maps.apply(write));
+
+    world.restart();
+
+    let pairs = BTreeSet::from([(0, 0)]);
+    assert!(world.plan(&after).writes.contains(&Write::ForgetAffinity { pairs }));
+}
+
+#[test]
+fn a_frontend_without_room_for_its_ranges_lets_nobody_in_and_says_so() {
+    let mut world = World::new(super::Capacities { sources: 3, ..CAPACITIES });
+    let services = (1..=3).map(|vip| (key(vip, 80), vec![group("a", 1, &[(1, 1)])])).collect();
+    let restricted = with(model(services, &[]), |frontend, service| {
+        let count = if *frontend == key(2, 80) { 4 } else { 1 };
+        service.sources = Some(nets().into_iter().take(count).collect());
+    });
+
+    let plan = world.plan(&restricted);
+
+    let matters: Vec<_> = plan.notes.iter().map(|note| (note.frontend, note.matter.clone())).collect();
+    assert_eq!(matters, [(key(2, 80), Matter::SourcesFull { ranges: 4 })]);
+    let admitted = admitted(&world.maps);
+    assert_eq!([1, 2, 3].map(|vip| admitted[&key(vip, 80)].len()), [2, 0, 2]);
+    let two = with(restricted, |_, service| service.sources = Some(nets().into_iter().take(1).collect()));
+    assert_eq!(world.plan(&two).notes, []);
+    assert_eq!(world.maps.sources.len(), 3);
+}
+
+#[test]
+fn whoever_has_ranges_keeps_them_when_another_asks_for_more_than_there_is_room_for() {
+    let mut world = World::new(super::Capacities { sources: 3, ..CAPACITIES });
+    let restricted = |vips: &[u8]| {
+        let services = vips.iter().map(|&vip| (key(vip, 80), vec![group("a", 1, &[(vip, 1)])])).collect();
+        with(model(services, &[]), |_, service| service.sources = Some(nets().into_iter().take(2).collect()))
+    };
+    world.plan(&restricted(&[2]));
+    world.restart();
+
+    let plan = world.plan(&restricted(&[1, 2]));
+
+    assert_eq!(plan.notes.iter().map(|note| note.frontend).collect::<Vec<_>>(), [key(1, 80)]);
+    assert_eq!(admitted(&world.maps)[&key(2, 80)].len(), 2);
+}
