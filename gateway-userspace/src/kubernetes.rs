@@ -4,5 +4,18 @@
 //! arrives as [`Change`]s, each object admitted by the same code as one of a manifest.
 
 pub mod change;
+mod election;
+mod events;
+pub mod facts;
+mod gates;
+mod lease;
+mod node_lease;
+mod resources;
+pub mod seen;
+pub mod status;
+#[cfg(test)]
+mod testing;
 
 pub use change::Change;
+pub use facts::Facts;
+pub use seen::Seen;

@@ -16,6 +16,7 @@ pub mod manifest;
 pub mod pod;
 pub mod problem;
 pub mod remote;
+pub mod reported;
 pub mod route;
 pub mod upstream;
 pub mod validate;
@@ -98,6 +99,25 @@ impl Kind {
     pub const fn is_namespaced(self) -> bool {
         !matches!(self, Self::GatewayClass | Self::Namespace | Self::Node | Self::AddressPool | Self::ClusterLink)
     }
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::Service,
+        Self::EndpointSlice,
+        Self::Pod,
+        Self::Upstream,
+        Self::Gateway,
+        Self::GatewayClass,
+        Self::ReferenceGrant,
+        Self::TcpRoute,
+        Self::UdpRoute,
+        Self::Namespace,
+        Self::Node,
+        Self::AddressPool,
+        Self::ClusterLink,
+    ];
 }
 
 impl fmt::Display for Kind {

@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// A pool of addresses, cluster-scoped.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -12,6 +13,9 @@ pub struct AddressPool {
     pub metadata: ObjectMeta,
     /// What it holds and for whom.
     pub spec: AddressPoolSpec,
+    /// Its status as it was read, which whoever writes statuses compares with; dropped when the object is admitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Value>,
 }
 
 /// What a pool holds and for whom.

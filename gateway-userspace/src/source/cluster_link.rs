@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The key of the Secret if none is named.
 pub const DEFAULT_KUBECONFIG_KEY: &str = "kubeconfig";
@@ -15,6 +16,9 @@ pub struct ClusterLink {
     pub metadata: ObjectMeta,
     /// How to reach it, and who may.
     pub spec: ClusterLinkSpec,
+    /// Its status as it was read, which whoever writes statuses compares with; dropped when the object is admitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Value>,
 }
 
 /// How to reach another cluster, and who may.

@@ -9,7 +9,7 @@ use std::{env, fs, path::Path};
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use super::{upstream::UpstreamSpec, validate};
+use super::{reported::UpstreamStatus, upstream::UpstreamSpec, validate};
 
 /// The columns that `kubectl get upstreams` shows after the name.
 fn upstream_columns() -> Value {
@@ -17,6 +17,8 @@ fn upstream_columns() -> Value {
         { "name": "Type", "type": "string", "jsonPath": ".spec.type" },
         { "name": "Algorithm", "type": "string", "jsonPath": ".spec.algorithm" },
         { "name": "First Service", "type": "string", "jsonPath": ".spec.services[0].name" },
+        { "name": "Backends", "type": "string", "jsonPath": ".status.summary" },
+        { "name": "Resolved", "type": "string", "jsonPath": ".status.conditions[?(@.type=='ResolvedRefs')].status" },
         { "name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp" },
     ])
 }
@@ -42,11 +44,12 @@ fn upstream() -> Value {
                 "served": true,
                 "storage": true,
                 "additionalPrinterColumns": upstream_columns(),
+                "subresources": { "status": {} },
                 "schema": { "openAPIV3Schema": {
                     "description": "A named list of weighted services.",
                     "type": "object",
                     "required": ["spec"],
-                    "properties": { "spec": schema::<UpstreamSpec>() },
+                    "properties": { "spec": schema::<UpstreamSpec>(), "status": schema::<UpstreamStatus>() },
                 }},
             }],
         },

@@ -6,6 +6,7 @@
 use gateway_api::apis::experimental::tcproutes::TcpRouteSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// A `TCPRoute` or a `UDPRoute`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -15,6 +16,9 @@ pub struct Route {
     pub metadata: ObjectMeta,
     /// Parents and rules.
     pub spec: TcpRouteSpec,
+    /// Its status as it was read, which whoever writes statuses compares with; dropped when the object is admitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Value>,
 }
 
 #[cfg(test)]

@@ -21,6 +21,9 @@ pub struct Upstream {
     pub metadata: ObjectMeta,
     /// What is asked for.
     pub spec: UpstreamSpec,
+    /// Its status as it was read, which whoever writes statuses compares with; dropped when the object is admitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Value>,
 }
 
 /// What an Upstream asks for.
@@ -194,6 +197,7 @@ mod tests {
                 host_header: Some("httpbin.internal".into()),
                 services: vec![service],
             },
+            status: None,
         };
 
         let document = serde_json::to_value(&upstream).unwrap();

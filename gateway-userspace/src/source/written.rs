@@ -57,6 +57,7 @@ impl Written {
             Self::Pod(pod) => Object::Pod(Pod::from(&*pod).into()),
             Self::Upstream(mut upstream) => {
                 narrow(&mut upstream.metadata);
+                upstream.status = None;
                 Object::Upstream((*upstream).into())
             }
             Self::Gateway(mut gateway) => {
@@ -73,20 +74,24 @@ impl Written {
             }
             Self::TcpRoute(mut route) => {
                 narrow(&mut route.metadata);
+                route.status = None;
                 Object::TcpRoute((*route).into())
             }
             Self::UdpRoute(mut route) => {
                 narrow(&mut route.metadata);
+                route.status = None;
                 Object::UdpRoute((*route).into())
             }
             Self::Namespace(namespace) => Object::Namespace(Labels::from(namespace.metadata.labels.as_ref()).into()),
             Self::Node(node) => Object::Node(Labels::from(node.metadata.labels.as_ref()).into()),
             Self::AddressPool(mut pool) => {
                 narrow(&mut pool.metadata);
+                pool.status = None;
                 Object::AddressPool((*pool).into())
             }
             Self::ClusterLink(mut link) => {
                 narrow(&mut link.metadata);
+                link.status = None;
                 Object::ClusterLink((*link).into())
             }
         }

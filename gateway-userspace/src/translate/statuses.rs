@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use gateway_api::apis::experimental::tcproutes::TcpRouteParentRefs;
 
+pub use crate::source::reported::MAX_STATUS_BACKENDS;
 use crate::source::{Name, ObjectId};
 
 /// What the status of each object should say. An object that is not mentioned is not ours to write to.
@@ -139,9 +140,6 @@ pub struct UpstreamStatus {
     /// How many of them get new connections.
     pub ready: usize,
 }
-
-/// How many backends an Upstream's status lists by name: objects must stay small.
-pub const MAX_STATUS_BACKENDS: usize = 256;
 
 /// One backend of an Upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]

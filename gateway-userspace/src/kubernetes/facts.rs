@@ -1,0 +1,23 @@
+//! What this agent knows that the cluster should learn of: the agent publishes it, the status writers read it.
+
+use std::collections::BTreeSet;
+
+use crate::source::{ObjectId, Problem};
+use crate::translate::Statuses;
+
+/// What is known, and how far this node has come.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// What the status of the objects should say.
+    pub statuses: Statuses,
+    /// What is wrong with them.
+    pub problems: Vec<Problem>,
+    /// Objects that exist but never were valid: nothing is known of them, so nothing is taken back from their status.
+    pub rejected: BTreeSet<ObjectId>,
+    /// The names of all Nodes.
+    pub nodes: BTreeSet<String>,
+    /// Whether every kind was received whole. Until then statuses may be wrong, and none is written.
+    pub complete: bool,
+    /// The version of Pods up to which this node's maps hold everything.
+    pub revision: u64,
+}

@@ -1,0 +1,104 @@
+//! How each kind of object is addressed at the API server.
+
+use std::time::Duration;
+
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
+use kube::{Client, Error};
+
+use crate::source::{Kind, ObjectId};
+
+/// The name under which all that Beeline writes is noted in an object.
+pub(super) const FIELD_MANAGER: &str = "beeline";
+
+/// How long one request may take. The API server's own limit is a minute; whoever waits so long has lost the lead.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Group, version (where a server may serve another, the newest) and resource of a kind.
+const fn names(kind: Kind) -> (&'static str, &'static str, &'static str) {
+    const GATEWAY: &str = "gateway.networking.k8s.io";
+    match kind {
+        Kind::Service => ("", "v1", "services"),
+        Kind::EndpointSlice => ("discovery.k8s.io", "v1", "endpointslices"),
+        Kind::Pod => ("", "v1", "pods"),
+        Kind::Upstream => ("beeline.dev", "v1alpha1", "upstreams"),
+        Kind::Gateway => (GATEWAY, "v1", "gateways"),
+        Kind::GatewayClass => (GATEWAY, "v1", "gatewayclasses"),
+        Kind::ReferenceGrant => (GATEWAY, "v1", "referencegrants"),
+        Kind::TcpRoute => (GATEWAY, "v1", "tcproutes"),
+        Kind::UdpRoute => (GATEWAY, "v1", "udproutes"),
+        Kind::Namespace => ("", "v1", "namespaces"),
+        Kind::Node => ("", "v1", "nodes"),
+        Kind::AddressPool => ("beeline.dev", "v1alpha1", "addresspools"),
+        Kind::ClusterLink => ("beeline.dev", "v1alpha1", "clusterlinks"),
+    }
+}
+
+/// A kind in the version that the server serves, if it is known to be another than the newest.
+pub(super) fn resource(kind: Kind, served: Option<&str>) -> ApiResource {
+    let (group, version, plural) = names(kind);
+    let kind = GroupVersionKind::gvk(group, served.unwrap_or(version), kind.name());
+    ApiResource::from_gvk_with_plural(&kind, plural)
+}
+
+/// The objects of an object's kind in its namespace.
+pub(super) fn api(client: &Client, id: &ObjectId, resource: &ApiResource) -> Api<DynamicObject> {
+    if id.kind.is_namespaced() {
+        Api::namespaced_with(client.clone(), &id.name.namespace, resource)
+    } else {
+        Api::all_with(client.clone(), resource)
+    }
+}
+
+/// Why a request came to nothing, as far as it makes a difference.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// There is no such object.
+    #[error("there is no such object")]
+    Gone,
+    /// Somebody was quicker.
+    #[error("somebody else wrote it at the same time")]
+    Conflict,
+    /// The agent may not.
+    #[error("forbidden: apply the ClusterRole of this version: {0}")]
+    Forbidden(String),
+    /// The server does not take what was sent.
+    #[error("refused: {0}")]
+    Invalid(String),
+    /// The server wants to be left alone for some time.
+    #[error("the API server is busy")]
+    Busy(Duration),
+    /// It did not answer, or not with sense.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let Error::Api(status) = error else { return Self::Unreachable(error.to_string()) };
+        match status.code {
+            404 => Self::Gone,
+            409 => Self::Conflict,
+            403 => Self::Forbidden(status.message.clone()),
+            400 | 422 => Self::Invalid(status.message.clone()),
+            429 => {
+                let seconds = status.details.as_ref().map_or(1, |details| details.retry_after_seconds.max(1));
+                Self::Busy(Duration::from_secs(seconds.into()))
+            }
+            code => Self::Unreachable(format!("the API server answered {code}: {}", status.message)),
+        }
+    }
+}
+
+/// Waits for an answer, but not for ever.
+pub(super) async fn request<T>(future: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
+    match tokio::time::timeout(REQUEST_TIMEOUT, future).await {
+        Ok(answer) => answer.map_err(Failure::from),
+        Err(_) => Err(Failure::Unreachable(format!("no answer within {REQUEST_TIMEOUT:?}"))),
+    }
+}
+
+/// A version of an object as a number. The API promises since Kubernetes 1.35 that versions can be compared so; the older
+/// servers keep etcd's revisions in the same place, which can be, too.
+pub(super) fn version_number(version: &str) -> u64 {
+    version.parse().unwrap_or(0)
+}
