@@ -7,14 +7,14 @@ pub mod change;
 mod election;
 mod events;
 pub mod facts;
+#[cfg(test)]
+mod fake_server;
 mod gates;
 mod lease;
 mod node_lease;
 mod resources;
 pub mod seen;
 pub mod status;
-#[cfg(test)]
-mod testing;
 
 pub use change::Change;
 pub use facts::Facts;
