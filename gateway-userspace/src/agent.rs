@@ -2,9 +2,13 @@
 //!
 //! One task does one thing at a time: something happened → read, translate, reconcile, write. Only the collector
 //! of idle flows runs beside it, on a thread of its own. Whatever fails is tried again; what the maps contain is
-//! read anew first, so a failure is never built upon. Beside the folder and the maps nothing decides.
+//! read anew first, so a failure is never built upon. Beside the folder and the maps nothing decides. Once another
+//! agent has taken over, this one only stands by.
 
 mod conflicts;
+pub(crate) mod handover;
+mod local;
+pub(crate) mod probe;
 mod program;
 mod recorder;
 mod report;
@@ -20,12 +24,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
+use self::handover::{Introduction, Listener, Place, Standby};
+use self::probe::Pulse;
 use self::program::{Cause, Programmer};
 use self::recorder::Recorder;
 use self::source::Source;
 use self::sweep::Sweep;
 use crate::config::Config;
-use crate::dataplane::Dataplane;
+use crate::dataplane::{Dataplane, Directory};
 use crate::host::uplinks::UplinkError;
 use crate::host::{self, Host};
 use crate::reconcile::{Reconciler, memory_bytes};
@@ -54,17 +60,64 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let mut stop = Stop::new()?;
-    let mut programmer = start(config)?;
+    let pulse = Pulse::new();
+    pulse.answer_probes(&config.instance).context("probes cannot be answered")?;
+    let (bpffs, me) = (config.bpffs.clone(), Introduction::of(&config.instance));
+    let prepared = Prepared::new(config)?;
+    let place = tokio::select! {
+        signal = stop.wait() => {
+            info!(signal, "stopped before anything was served");
+            return Ok(());
+        }
+        place = pulse.while_waiting(handover::take(&bpffs, &me)) => place?,
+    };
+    let standby = match place {
+        Place::Holder(directory, listener) => follow(prepared, directory, listener, &mut stop, &pulse).await?,
+        Place::Taken => {
+            drop(prepared);
+            Some(Standby::begin(&bpffs))
+        }
+    };
+    let Some(standby) = standby else { return Ok(()) };
+    tokio::select! {
+        signal = stop.wait() => {
+            info!(signal, "stopped while standing by");
+            Ok(())
+        }
+        () = standby.until_free(&pulse) => Err(standby.resume()),
+    }
+}
+
+/// Serves until a signal comes, or until another agent takes over from this one, which then stands by.
+async fn follow(
+    prepared: Prepared,
+    directory: Directory,
+    listener: Listener,
+    stop: &mut Stop,
+    pulse: &Pulse,
+) -> anyhow::Result<Option<Standby>> {
+    let bpffs = prepared.config.bpffs.clone();
+    let mut programmer = start(prepared, directory)?;
     let mut host = HostChanges::new();
-    let (mut sweeps, _sweeper) = sweep::start(programmer.sweeper()?, programmer.shortest_timeout())?;
+    let (mut sweeps, sweeper) = sweep::start(programmer.sweeper()?, programmer.shortest_timeout())?;
     programmer.first_reconcile()?;
     loop {
+        pulse.turned(programmer.ready());
         let deadline = programmer.deadline();
         tokio::select! {
             biased;
             signal = stop.wait() => {
                 programmer.stopped(signal);
-                return Ok(());
+                return Ok(None);
+            }
+            stream = listener.next() => {
+                if let Some(request) = listener.request(stream).await {
+                    let standby = Standby::begin(&bpffs);
+                    // The programmer is the last: with it goes the lock, and then another agent needs all the rest.
+                    drop((sweeper, listener, programmer));
+                    request.answer().await;
+                    return Ok(Some(standby));
+                }
             }
             seen = programmer.changed() => {
                 programmer.read();
@@ -77,20 +130,37 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     }
 }
 
+/// All that is needed to serve and can be had beside an agent that still does.
+struct Prepared {
+    config: Config,
+    host: Host,
+    uplinks: Vec<String>,
+    source: Source,
+}
+
+impl Prepared {
+    /// Opens what can fail, so that an agent that cannot serve takes nothing over. It changes nothing.
+    fn new(config: Config) -> anyhow::Result<Self> {
+        info!(version = env!("CARGO_PKG_VERSION"), bpffs = %config.bpffs.display(), "beeline starts");
+        let mut host = Host::open().context("the kernel's routing socket cannot be opened")?;
+        let before = RunDirectory::of(&config.bpffs).ok().and_then(|directory| directory.state());
+        let uplinks = choose_uplinks(&mut host, &config, before.as_ref())?;
+        let source = Source::open(&config)?;
+        Ok(Self { config, host, uplinks, source })
+    }
+}
+
 /// Everything up to the first reconcile, which alone changes what is served.
-fn start(config: Config) -> anyhow::Result<Programmer> {
-    info!(version = env!("CARGO_PKG_VERSION"), bpffs = %config.bpffs.display(), "beeline starts");
-    let mut host = Host::open().context("the kernel's routing socket cannot be opened")?;
-    let before = RunDirectory::of(&config.bpffs).ok().and_then(|directory| directory.state());
-    let uplinks = choose_uplinks(&mut host, &config, before.as_ref())?;
-    let source = Source::open(&config)?;
-    let dataplane = Dataplane::open(&config.bpffs, config.capacities, &config.timeouts.settings())?;
+fn start(prepared: Prepared, directory: Directory) -> anyhow::Result<Programmer> {
+    let Prepared { config, host, uplinks, source } = prepared;
+    let dataplane = Dataplane::open(directory, config.capacities, &config.timeouts.settings())?;
     for warning in dataplane.warnings() {
         warn!("{warning}");
     }
     let directory =
         RunDirectory::of(&config.bpffs).with_context(|| format!("{} cannot be looked at", config.bpffs.display()))?;
-    let state = first_state(&config, &dataplane, &uplinks, before);
+    // The earlier agent may have changed settings until it let go of the directory.
+    let state = first_state(&config, &dataplane, &uplinks, directory.state());
     let capacities = dataplane.capacities();
     info!(
         memory_mb = state.map_memory_bytes.div_ceil(1_000_000),
@@ -110,9 +180,9 @@ fn start(config: Config) -> anyhow::Result<Programmer> {
         host,
         uplinks,
         source,
+        recorder: Recorder::start(directory).context("the recorder cannot be started")?,
         dataplane,
         reconciler,
-        recorder: Recorder::start(directory).context("the recorder cannot be started")?,
         state,
     }))
 }

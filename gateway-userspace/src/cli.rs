@@ -6,6 +6,7 @@
 mod check;
 mod dump;
 mod names;
+mod probe;
 mod run;
 mod status;
 mod table;
@@ -51,7 +52,7 @@ const WRONG_USAGE: u8 = 2;
 /// What every command takes.
 #[derive(Debug, clap::Args)]
 struct Shared {
-    /// Directory of pinned maps and links; one agent each
+    /// Directory of pinned maps and links; one agent serves each
     #[arg(long, global = true, value_name = "DIR", env = "BEELINE_BPFFS", default_value = "/sys/fs/bpf/beeline")]
     bpffs: PathBuf,
 
@@ -70,6 +71,7 @@ enum Command {
     Status(status::Arguments),
     Dump(dump::Arguments),
     Check(check::Arguments),
+    Probe(probe::Arguments),
     Unload(unload::Arguments),
 }
 
@@ -115,6 +117,7 @@ fn execute(command: Command, bpffs: &Path) -> anyhow::Result<Outcome> {
         Command::Status(arguments) => status::execute(&arguments, bpffs),
         Command::Dump(arguments) => dump::execute(&arguments, bpffs),
         Command::Check(arguments) => check::execute(&arguments, bpffs),
+        Command::Probe(arguments) => probe::execute(&arguments),
         Command::Unload(arguments) => unload::execute(&arguments, bpffs),
     }
 }
@@ -172,6 +175,7 @@ mod tests {
             &["status"],
             &["dump", "--counters"],
             &["check", "examples"],
+            &["probe", "live"],
             &["unload"],
         ] {
             let line = ["beeline"].iter().chain(arguments).chain(&["--bpffs", "/b"]);

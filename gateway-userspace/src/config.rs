@@ -26,6 +26,10 @@ pub struct Flags {
     #[expect(missing_docs, reason = "the text of a flattened field would stand in the help")]
     pub cluster: ClusterFlags,
 
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "the text of a flattened field would stand in the help")]
+    pub instance: InstanceFlag,
+
     /// Device that clients come by; repeatable [default: the devices of the default routes]
     #[arg(long = "interface", value_name = "NAME")]
     pub interfaces: Vec<String>,
@@ -92,6 +96,14 @@ pub struct ClusterFlags {
     pub gate_timeout: Duration,
 }
 
+/// The flag by which `beeline probe` finds its agent.
+#[derive(Clone, Debug, clap::Args)]
+pub struct InstanceFlag {
+    /// What this agent is called among those of the same network namespace: its Pod's name
+    #[arg(long, value_name = "NAME", env = "BEELINE_INSTANCE", default_value = "", hide_default_value = true)]
+    pub instance: String,
+}
+
 /// Where objects come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ObjectsFrom {
@@ -119,6 +131,8 @@ pub struct Cluster {
 pub struct Config {
     /// The directory of pinned maps and links.
     pub bpffs: PathBuf,
+    /// What this agent is called; empty if it has no name.
+    pub instance: String,
     /// Where objects come from.
     pub objects: ObjectsFrom,
     /// The uplinks that were named; none means: find them.
@@ -186,6 +200,7 @@ impl Config {
         }
         Ok(Self {
             bpffs: bpffs.to_owned(),
+            instance: flags.instance.instance,
             adopt_tencent_annotations: flags
                 .adopt_tencent_annotations
                 .unwrap_or(matches!(objects, ObjectsFrom::Folder(_))),

@@ -26,8 +26,7 @@ use gateway_common::maps as names;
 use gateway_common::{Admitted, Backend, ConntrackEntry, Flow, Frontend, FrontendKey, SourceRange};
 
 pub use self::attach::{Attached, Uplink};
-use self::bpffs::Directory;
-pub use self::bpffs::{Unloaded, Unloading, is_locked};
+pub use self::bpffs::{Directory, Unloaded, Unloading, is_locked, refuse_foreign};
 pub use self::dump::{
     BackendDump, ConnectionsDump, CounterDump, Dump, FlowsDump, FrontendDump, GroupDump, TrafficDump, VipDump,
 };
@@ -55,9 +54,8 @@ pub struct Dataplane {
 }
 
 impl Dataplane {
-    /// Locks the directory, takes over the maps that are pinned there or makes them, and loads the programs.
-    pub fn open(bpffs: &Path, capacities: Capacities, settings: &Settings) -> Result<Self, Error> {
-        let directory = Directory::create(bpffs)?;
+    /// Takes over the maps that are pinned in the directory or makes them, and loads the programs.
+    pub fn open(directory: Directory, capacities: Capacities, settings: &Settings) -> Result<Self, Error> {
         // Maps that are there keep their sizes, and those that depend on them follow.
         let pinned = pinned_capacities(&directory.maps(), capacities)?;
         let ebpf = object::load(&directory.maps(), pinned)?;

@@ -117,6 +117,12 @@ fn backend_key(protocol: &str, socket: SocketAddr, pod: &str) -> String {
     format!("{protocol} {socket} {pod}")
 }
 
+/// What tells one bpffs directory from another, however each is called and mounted: `<device>-<inode>`.
+pub fn identity(bpffs: &Path) -> io::Result<String> {
+    let metadata = fs::metadata(bpffs)?;
+    Ok(format!("{}-{}", metadata.dev(), metadata.ino()))
+}
+
 /// The directory where one agent's files lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunDirectory(PathBuf);
@@ -124,9 +130,8 @@ pub struct RunDirectory(PathBuf);
 impl RunDirectory {
     /// The runtime directory that belongs to a bpffs directory, which must exist.
     pub fn of(bpffs: &Path) -> io::Result<Self> {
-        let metadata = fs::metadata(bpffs)?;
         let base = std::env::var_os(RUN_DIR_VARIABLE).map_or_else(|| PathBuf::from(DEFAULT_RUN_DIR), PathBuf::from);
-        Ok(Self(base.join(format!("{}-{}", metadata.dev(), metadata.ino()))))
+        Ok(Self(base.join(identity(bpffs)?)))
     }
 
     /// Writes the state.

@@ -11,6 +11,7 @@ use gateway_common::maps::LAYOUT_VERSION;
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::binaries;
@@ -32,6 +33,7 @@ pub struct Agent<'a> {
     manifests: PathBuf,
     bpffs: PathBuf,
     run_directory: PathBuf,
+    instance: String,
     log: Log,
     arguments: Vec<String>,
     lifetime: Lifetime,
@@ -48,11 +50,20 @@ impl<'a> Agent<'a> {
             manifests: manifests.to_owned(),
             bpffs: Path::new(BPFFS).join(group.name()),
             run_directory: group.folder().join("run"),
+            instance: String::new(),
             log: Log::at(group.folder().join("agent.log")),
             arguments: Vec::new(),
             lifetime: group.lifetime(),
             process: None,
         })
+    }
+
+    /// Gives it a name and a log of its own, so that several agents can share a directory.
+    #[must_use]
+    pub fn named(mut self, instance: &str) -> Self {
+        self.log = Log::at(self.log.path().with_file_name(format!("agent-{instance}.log")));
+        instance.clone_into(&mut self.instance);
+        self
     }
 
     /// Adds arguments of `beeline run`.
@@ -66,6 +77,12 @@ impl<'a> Agent<'a> {
     #[must_use]
     pub fn with_small_tables(self) -> Self {
         self.with_arguments(&["--max-flows", "32768", "--max-frontends", "256", "--max-backends", "1024"])
+    }
+
+    /// Starts it without waiting for anything.
+    pub fn launch(&mut self) -> Result<()> {
+        self.process = Some(Background::start("the agent", self.run_command()?, self.log.clone(), self.lifetime)?);
+        Ok(())
     }
 
     /// Starts it and waits until it serves its folder.
@@ -91,6 +108,25 @@ impl<'a> Agent<'a> {
     /// Asks it to end; the datapath stays.
     pub fn stop(&mut self) -> Result<ExitStatus> {
         self.end(Signal::SIGTERM)
+    }
+
+    /// Its process.
+    pub fn id(&self) -> Result<Pid> {
+        self.process.as_ref().map(Background::id).context("the agent does not run")
+    }
+
+    /// Whether `beeline status` says that this process is the one that serves.
+    pub fn serves(&self) -> Result<bool> {
+        let (id, status) = (u64::try_from(self.id()?.as_raw())?, self.status()?);
+        let agent = &status["agent"];
+        Ok(agent["running"] == true && agent["pid"].as_u64() == Some(id) && agent["lastReconcile"].is_object())
+    }
+
+    /// What `beeline probe` says of it, and the exit code.
+    pub fn probe(&self, question: &str) -> Result<(Option<i32>, String)> {
+        let output = self.output(&["probe", question])?;
+        let text = [output.stdout, output.stderr].concat();
+        Ok((output.status.code(), String::from_utf8_lossy(&text).trim().to_owned()))
     }
 
     fn end(&mut self, signal: Signal) -> Result<ExitStatus> {
@@ -233,7 +269,8 @@ impl<'a> Agent<'a> {
 
     fn command(&self) -> Result<Command> {
         let mut command = self.node.command(&self.binary)?;
-        command.env("BEELINE_RUN_DIR", &self.run_directory).arg("--bpffs").arg(&self.bpffs);
+        command.env("BEELINE_RUN_DIR", &self.run_directory).env("BEELINE_INSTANCE", &self.instance);
+        command.arg("--bpffs").arg(&self.bpffs);
         Ok(command)
     }
 }

@@ -35,7 +35,8 @@ pub enum Cause {
     Deadline,
 }
 
-/// What a programmer is made of.
+/// What a programmer is made of. It ends in this order: once the dataplane lets go of the directory, the next agent
+/// writes the state.
 pub struct Parts {
     pub config: Config,
     /// The zero of reconcile's clock.
@@ -44,9 +45,9 @@ pub struct Parts {
     /// The names of the uplinks, whether they exist or not.
     pub uplinks: Vec<String>,
     pub source: Source,
+    pub recorder: Recorder,
     pub dataplane: Dataplane,
     pub reconciler: Reconciler,
-    pub recorder: Recorder,
     pub state: State,
     pub options: Options,
 }
@@ -105,6 +106,11 @@ impl Programmer {
     /// When to reconcile again though nothing changed.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
+    }
+
+    /// Whether everything is served as the objects ask, and if not, why.
+    pub fn ready(&self) -> Result<(), String> {
+        self.parts.state.failure.clone().map_or(Ok(()), |failure| Err(format!("reconcile fails: {failure}")))
     }
 
     /// Waits until the objects may have changed; returns when that was noticed. May be cancelled.

@@ -1,8 +1,9 @@
 //! Runs the collector of idle flows on a thread of its own, as often as the table's occupancy asks for.
 //!
-//! It ends when the agent drops its handle, and never holds the agent up.
+//! It ends when the agent drops its handle, which waits for the step that is under way, some milliseconds.
 
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
@@ -32,16 +33,26 @@ pub struct Sweep {
     pub round: Round,
 }
 
-/// Ends the collector when it is dropped.
+/// Ends the collector when it is dropped; afterwards it touches no map any more.
 pub struct Handle {
-    _stop: SyncSender<()>,
+    stop: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 /// Starts the thread; returns where its rounds arrive.
 pub fn start(mut sweeper: Sweeper, shortest_timeout: Duration) -> io::Result<(mpsc::Receiver<Sweep>, Handle)> {
     let (stop, stopped) = sync_channel::<()>(0);
     let (sender, receiver) = mpsc::channel(4);
-    thread::Builder::new().name("sweep".to_owned()).spawn(move || {
+    let thread = thread::Builder::new().name("sweep".to_owned()).spawn(move || {
         let mut pause = Duration::ZERO;
         let mut began = None;
         while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
@@ -64,7 +75,7 @@ pub fn start(mut sweeper: Sweeper, shortest_timeout: Duration) -> io::Result<(mp
             };
         }
     })?;
-    Ok((receiver, Handle { _stop: stop }))
+    Ok((receiver, Handle { stop: Some(stop), thread: Some(thread) }))
 }
 
 /// A round that the agent has no time for is left out: the next one says as much.

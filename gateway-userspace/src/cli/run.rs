@@ -13,6 +13,7 @@ Examples:
   beeline run --manifests . --max-flows 1000000 --udp-timeout 2m --log-format json
 
 SIGTERM and SIGINT stop the agent and leave the datapath running: connections, old and new ones, go on.
+An agent that starts takes over from the one that runs with the same --bpffs, which from then on stands by.
 `beeline unload` removes it. Tracked flows take most of the memory; the log says how much.";
 
 /// Serve a folder of manifests: program the datapath and keep it as the folder says

@@ -10,6 +10,7 @@ use gateway_common::Address;
 use tracing::warn;
 
 use super::{Outcome, print};
+use crate::agent::handover;
 use crate::dataplane::{self, Unloading, View};
 use crate::host::Host;
 use crate::state::RunDirectory;
@@ -18,7 +19,7 @@ const EXAMPLES: &str = "\
 Example:
   beeline unload
 
-Ends every connection that goes through a VIP. Stop the agent first: while it runs, unload refuses.
+Ends every connection that goes through a VIP. Stop the agents first: while one runs or stands by, unload refuses.
 Removes links, maps, VIP addresses, neighbour entries and the agent's state, and puts settings back.";
 
 /// Remove programs, maps and VIP addresses from the host
@@ -38,6 +39,7 @@ pub fn execute(_: &Arguments, bpffs: &Path) -> anyhow::Result<Outcome> {
         }
         Err(error) => return Err(error.into()),
     };
+    refuse_standby(bpffs)?;
     let directory = RunDirectory::of(bpffs)?;
     let removed = take_from_host(bpffs, &directory)?;
     let unloaded = unloading.finish()?;
@@ -49,6 +51,19 @@ pub fn execute(_: &Arguments, bpffs: &Path) -> anyhow::Result<Outcome> {
         unloaded.maps
     ))?;
     Ok(Outcome::Fine)
+}
+
+/// An agent that has handed over takes over again when nobody serves, and would bring everything back.
+fn refuse_standby(bpffs: &Path) -> anyhow::Result<()> {
+    let waiting = handover::waiting(bpffs)?;
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    let processes = waiting.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    bail!(
+        "an agent stands by for {} and would bring everything back (process {processes}): stop it before you unload",
+        bpffs.display()
+    )
 }
 
 /// Removes the VIPs of this bpffs directory, and only those: another agent's may be on the same host.

@@ -27,21 +27,20 @@ const LINKS: &str = "links";
 /// Why a directory stays: something else lies there, or it is where the bpffs is mounted.
 const KEPT: [io::ErrorKind; 2] = [io::ErrorKind::DirectoryNotEmpty, io::ErrorKind::ResourceBusy];
 
-/// A bpffs directory that nobody else works with.
+/// A bpffs directory that nobody else works with, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Directory {
+pub struct Directory {
     path: PathBuf,
     _lock: Flock<File>,
 }
 
 impl Directory {
     /// Makes the directory if need be, mounting a bpffs at the usual place, and locks it.
-    pub(super) fn create(path: &Path) -> Result<Self, Error> {
+    pub fn create(path: &Path) -> Result<Self, Error> {
         ensure_bpffs(path)?;
         create(path)?;
         let directory = Self::lock(path)?;
-        refuse_other_layouts(path)?;
-        namespace::refuse_other(path, &links(path))?;
+        refuse_foreign(path)?;
         create(&maps(path))?;
         create(&links(path))?;
         Ok(directory)
@@ -80,6 +79,13 @@ pub struct Unloaded {
     pub links: usize,
     /// Maps that are gone with all they held.
     pub maps: usize,
+}
+
+/// Fails if this build, in this network namespace, cannot work with what lies in the directory. Asked before an agent
+/// is made to leave it.
+pub fn refuse_foreign(bpffs: &Path) -> Result<(), Error> {
+    refuse_other_layouts(bpffs)?;
+    namespace::refuse_other(bpffs, &links(bpffs))
 }
 
 /// Whether an agent works with the directory.

@@ -141,20 +141,6 @@ fn an_agent_starts_again_after_unload() -> Result<()> {
 }
 
 #[test]
-fn a_second_agent_on_the_same_directory_is_refused() -> Result<()> {
-    let lab = Lab::weighted(&[1])?;
-    let agent = lab.start()?;
-
-    let second = agent.second()?;
-
-    let errors = String::from_utf8_lossy(&second.stderr);
-    assert_eq!(second.status.code(), Some(1), "{errors}");
-    assert!(errors.contains(&*agent.bpffs().to_string_lossy()), "{errors}");
-    assert_eq!(client::connections(&lab.network.client, VIP.sockets(8000)[0], 5)?.of("v1"), 5);
-    Ok(())
-}
-
-#[test]
 fn unload_is_refused_while_the_agent_runs() -> Result<()> {
     let lab = Lab::weighted(&[1])?;
     let agent = lab.start()?;
