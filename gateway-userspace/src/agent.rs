@@ -7,6 +7,7 @@
 
 mod conflicts;
 pub(crate) mod handover;
+mod health_ports;
 mod local;
 pub(crate) mod probe;
 mod program;
@@ -25,6 +26,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
 use self::handover::{Introduction, Listener, Place, Standby};
+use self::health_ports::HealthPorts;
 use self::probe::Pulse;
 use self::program::{Cause, Programmer};
 use self::recorder::Recorder;
@@ -101,6 +103,7 @@ async fn follow(
     let mut host = HostChanges::new();
     let (mut sweeps, sweeper) = sweep::start(programmer.sweeper()?, programmer.shortest_timeout())?;
     programmer.first_reconcile()?;
+    let health_news = programmer.health_news();
     loop {
         pulse.turned(programmer.ready());
         let deadline = programmer.deadline();
@@ -125,6 +128,7 @@ async fn follow(
             }
             () = host.next() => programmer.reconcile(Cause::Host, Instant::now()),
             () = until(deadline) => programmer.reconcile(Cause::Deadline, Instant::now()),
+            () = health_news.notified() => programmer.reconcile(Cause::HealthPorts, Instant::now()),
             sweep = next(&mut sweeps) => programmer.swept(&sweep),
         }
     }
@@ -180,6 +184,7 @@ fn start(prepared: Prepared, directory: Directory) -> anyhow::Result<Programmer>
         host,
         uplinks,
         source,
+        health_ports: HealthPorts::start().context("the health check ports cannot be served")?,
         recorder: Recorder::start(directory).context("the recorder cannot be started")?,
         dataplane,
         reconciler,

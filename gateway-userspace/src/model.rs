@@ -22,6 +22,17 @@ pub struct Model {
     /// Some objects could not be read and no earlier version of them is known, as after a restart over a broken
     /// manifest. What an earlier agent programmed and this model does not mention is then kept.
     pub incomplete: bool,
+    /// What load balancers in front of the cluster are told about this node, by the port they ask on.
+    pub health_checks: BTreeMap<u16, HealthCheck>,
+}
+
+/// How one Service with `externalTrafficPolicy: Local` is on this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// The Service: `shop/httpbin`.
+    pub service: String,
+    /// How many of its endpoints are ready on this node; with none, no traffic shall come here.
+    pub local_endpoints: usize,
 }
 
 /// What joins a frontend to its backends.

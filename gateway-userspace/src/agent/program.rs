@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use gateway_common::Address;
+use tokio::sync::Notify;
 use tracing::{debug, error, info};
 
+use super::health_ports::HealthPorts;
 use super::recorder::{Record, Recorder};
 use super::source::Source;
 use super::sweep::Sweep;
@@ -33,10 +35,12 @@ pub enum Cause {
     Host,
     /// Something waited for its time.
     Deadline,
+    /// A health check port was lost or won.
+    HealthPorts,
 }
 
 /// What a programmer is made of. It ends in this order: once the dataplane lets go of the directory, the next agent
-/// writes the state.
+/// serves the health checks and writes the state.
 pub struct Parts {
     pub config: Config,
     /// The zero of reconcile's clock.
@@ -45,6 +49,7 @@ pub struct Parts {
     /// The names of the uplinks, whether they exist or not.
     pub uplinks: Vec<String>,
     pub source: Source,
+    pub health_ports: HealthPorts,
     pub recorder: Recorder,
     pub dataplane: Dataplane,
     pub reconciler: Reconciler,
@@ -106,6 +111,11 @@ impl Programmer {
     /// When to reconcile again though nothing changed.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
+    }
+
+    /// Tells when a health check port was lost or won.
+    pub fn health_news(&self) -> Arc<Notify> {
+        self.parts.health_ports.news()
     }
 
     /// Whether everything is served as the objects ask, and if not, why.
@@ -175,7 +185,7 @@ impl Programmer {
 
     /// One pass. VIPs leave the host before their guard and join it after, so none is ever there without guard.
     fn apply(&mut self) -> anyhow::Result<Outcome> {
-        let Parts { host, dataplane, reconciler, uplinks, epoch, .. } = &mut self.parts;
+        let Parts { host, dataplane, reconciler, uplinks, epoch, health_ports, .. } = &mut self.parts;
         let foreign = host.foreign_addresses().context("the host's addresses cannot be listed")?;
         let (model, mut problems) = conflicts::without(&self.model, &self.translation.vips, &foreign);
         let plan = reconciler.plan(&model, epoch.elapsed());
@@ -192,6 +202,8 @@ impl Programmer {
             info!(link, "detached");
         }
         problems.extend(missing_uplinks(uplinks, &devices));
+        health_ports.serve(&model.health_checks);
+        problems.extend(health_ports.problems());
         let published = host.publish(&plan.host_vips, &devices).context("VIP addresses cannot be added to lo")?;
         problems.extend(published.failures.into_iter().map(|failure| Problem::of_file("", failure)));
         Ok(Outcome { plan, writes, problems, sysctls: published.sysctls })

@@ -44,7 +44,7 @@ fn model(services: Vec<(FrontendKey, Vec<Group>)>, living: &[u8]) -> Model {
     Model {
         services: services.into_iter().map(|(key, groups)| (key, Arc::new(service(groups)))).collect(),
         living_pods: living.iter().map(|&pod| backend(pod).pod).collect(),
-        incomplete: false,
+        ..Model::default()
     }
 }
 
