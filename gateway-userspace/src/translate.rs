@@ -4,16 +4,24 @@
 //! a problem; it never takes anything else with it. Whether a VIP is an address of this very node is not known
 //! here: [`VipOrigin`] lets the one who knows name the object and the field.
 
+mod attachments;
+mod conditions;
 mod endpoints;
 mod gateways;
+mod listeners;
+mod ownership;
 mod pods;
+mod pool;
+mod pools;
 mod references;
 mod selector;
 mod services;
 pub mod statuses;
+mod topology;
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,7 +30,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::model::Model;
 use crate::source::{FolderSource, ObjectId, Objects, Origin, Problem, Route, Sourced};
+use attachments::Attachments;
 use endpoints::Cluster;
+use ownership::Ownership;
+use pools::Assignments;
 use services::ServiceFrontend;
 
 pub use endpoints::DEFAULT_WEIGHT;
@@ -81,24 +92,35 @@ impl VipOrigin {
 
 /// Translates all objects.
 pub fn translate(objects: &Objects, options: &Options) -> Translation {
-    let cluster = Cluster::new(objects);
+    let cluster = Cluster::new(objects, options.node.as_deref());
     let mut report = Report::default();
     cluster.report_weights(&mut report);
 
-    let mut claims = services::claims(objects, options, &mut report);
-    claims.extend(gateways::claims(objects, &mut report));
+    let services = services::ours(objects, options);
+    let gateways = gateways::ours(objects);
+    let attachments = Attachments::new(objects, &gateways, &mut report);
+    let wishes = services.iter().filter_map(services::OurService::wish);
+    let assignments = Assignments::of(wishes.chain(gateways.iter().filter_map(gateways::OurGateway::wish)).collect());
+    attachments.report(&gateways, &mut report);
+
+    let mut claims = Vec::new();
+    for service in &services {
+        service.report(&assignments, &mut report);
+        service.claims(&assignments, &mut claims);
+    }
+    for (at, gateway) in gateways.iter().enumerate() {
+        gateway.report(&assignments, &mut report);
+        gateway.claims(at, &attachments, &assignments, &mut claims);
+    }
     claims.sort_by(Claim::by_age);
+    let ownership = Ownership::of(&claims);
+    ownership.report(&mut report);
 
     let mut translation = Translation::default();
-    let mut owners: BTreeMap<FrontendKey, &Claim> = BTreeMap::new();
-    let mut losers = Losers::default();
     for claim in &claims {
         translation.vips.entry(claim.key.address).or_insert_with(|| claim.vip_origin());
-        if let Some(winner) = owners.get(&claim.key) {
-            losers.add(claim, winner);
-            continue;
-        }
-        owners.insert(claim.key, claim);
+    }
+    for claim in ownership.owners() {
         let service = match claim.behind {
             Behind::Service(frontend) => Some(services::service(&cluster, claim.key, frontend)),
             Behind::Route(route) => Some(references::service(&cluster, claim.key, route, &mut report)),
@@ -106,9 +128,18 @@ pub fn translate(objects: &Objects, options: &Options) -> Translation {
         };
         translation.model.services.extend(service.map(|service| (claim.key, Arc::new(service))));
     }
-    losers.report(&mut report);
+    let facts = conditions::Facts {
+        objects,
+        services: &services,
+        gateways: &gateways,
+        attachments: &attachments,
+        assignments: &assignments,
+        ownership: &ownership,
+    };
+    translation.statuses = facts.statuses(&mut report);
     refuse_addresses_of_pods(&cluster, &mut translation, &mut report);
     translation.model.living_pods = cluster.living_pods();
+    translation.model.health_checks = services.iter().filter_map(|service| service.health_check(&cluster)).collect();
     translation.model.incomplete = objects.incomplete;
     // A VIP whose listeners have no route yet exposes nothing, so nobody has to hold it.
     let in_use: BTreeSet<Address> = translation.model.services.keys().map(|key| key.address).collect();
@@ -153,21 +184,34 @@ impl Report {
     }
 }
 
+/// A field of an entry of a list: `spec.ports[0].port`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Field {
+    list: &'static str,
+    index: usize,
+    name: &'static str,
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}].{}", self.list, self.index, self.name)
+    }
+}
+
 /// One object's wish to have one frontend.
-#[derive(Debug)]
 struct Claim<'a> {
     key: FrontendKey,
     created: Option<&'a Time>,
-    object: ObjectId,
+    object: &'a ObjectId,
     origin: &'a Origin,
     /// The field that asks for the port.
-    field: String,
+    field: Field,
     /// The field that asks for the address.
-    vip_field: String,
+    vip_field: &'a str,
     behind: Behind<'a>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 enum Behind<'a> {
     /// A Service that is its own frontend.
     Service(ServiceFrontend<'a>),
@@ -187,11 +231,11 @@ struct RouteRef<'a> {
 impl Claim<'_> {
     /// Oldest first; then by name, as Gateway API settles conflicts. No age at all counts as youngest.
     fn by_age(&self, other: &Self) -> Ordering {
-        by_age(self.created, &self.object, other.created, &other.object)
+        by_age(self.created, self.object, other.created, other.object)
     }
 
     fn vip_origin(&self) -> VipOrigin {
-        VipOrigin { origin: self.origin.clone(), object: self.object.clone(), field: self.vip_field.clone() }
+        VipOrigin { origin: self.origin.clone(), object: self.object.clone(), field: self.vip_field.to_string() }
     }
 }
 
@@ -201,32 +245,6 @@ fn by_age(created: Option<&Time>, object: &ObjectId, other_created: Option<&Time
         .cmp(&key(other_created))
         .then_with(|| object.name.cmp(&other.name))
         .then_with(|| object.kind.cmp(&other.kind))
-}
-
-/// Claims that came too late, gathered so that two families of one port make one problem.
-#[derive(Default)]
-struct Losers<'a> {
-    frontends: BTreeMap<(&'a ObjectId, &'a str), (&'a Claim<'a>, &'a Claim<'a>, Vec<FrontendKey>)>,
-}
-
-impl<'a> Losers<'a> {
-    fn add(&mut self, loser: &'a Claim<'a>, winner: &'a Claim<'a>) {
-        let entry = self.frontends.entry((&loser.object, &loser.field));
-        entry.or_insert_with(|| (loser, winner, Vec::new())).2.push(loser.key);
-    }
-
-    fn report(self, report: &mut Report) {
-        for (loser, winner, keys) in self.frontends.into_values() {
-            let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
-            let message = format!(
-                "{} already has {} ({}) and is older or first by name: use another address or port",
-                winner.object,
-                keys.join(" and "),
-                winner.field,
-            );
-            report.add(loser.origin.error(&loser.object, &*loser.field, message));
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! The endpoints of a Service's port, and how they become members of a group.
+//! The endpoints of a Service's port, in the whole cluster: how they become members of a group is the pool's business.
 //!
 //! Endpoints come from `EndpointSlice`s. A Service with a selector of which no slice exists at all takes them from
-//! the Pods in the source, so that a folder for one machine needs no slices. Readiness, termination and weights
+//! the Pods in the source, so that a folder for one machine needs no slices. Readiness, termination and weights of Pods
 //! are decided here and nowhere else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use gateway_common::{Address, Port, Protocol};
@@ -15,8 +15,9 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::Report;
 use super::pods::PodsByLabel;
 use super::selector::matches;
-use crate::model::{Backend, Member, PodId};
-use crate::source::endpoint_slice::{Endpoint, EndpointSlice};
+use super::topology::{Place, Reach};
+use crate::model::{Backend, PodId};
+use crate::source::endpoint_slice::{Endpoint, EndpointSlice, Hints};
 use crate::source::pod::Readiness;
 use crate::source::validate::parse_port;
 use crate::source::{Kind, Name, ObjectId, Objects, Pod, Sourced};
@@ -44,23 +45,30 @@ impl Family {
 /// The objects, with the look-ups that endpoints need.
 pub(super) struct Cluster<'a> {
     pub objects: &'a Objects,
-    /// Slices by the Service they belong to.
-    slices: BTreeMap<Name, Vec<&'a EndpointSlice>>,
+    place: Place<'a>,
+    /// Slices by the namespace and the name of the Service they belong to.
+    slices: HashMap<&'a str, HashMap<&'a str, Vec<SliceOf<'a>>>>,
     /// Of use only to Services without slices: empty if there are none.
     pods: PodsByLabel<'a>,
 }
 
+/// A slice and its namespace.
+type SliceOf<'a> = (&'a str, &'a EndpointSlice);
+
 /// A backend that an endpoint stands for.
 pub(super) struct Candidate<'a> {
-    backend: Backend,
-    name: String,
+    pub backend: Backend,
+    pub fitness: Fitness,
+    pub reach: Reach,
+    /// The Pod's namespace and name.
+    name: Option<(&'a str, &'a str)>,
     pod: Option<&'a Pod>,
-    fitness: Fitness,
+    hints: Option<&'a Hints>,
 }
 
 /// Whether an endpoint may get new connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Fitness {
+pub(super) enum Fitness {
     /// No, but it keeps those it has.
     NotReady,
     /// Only if nobody else can: it still answers, but is about to end.
@@ -82,22 +90,27 @@ impl Fitness {
 }
 
 impl<'a> Cluster<'a> {
-    pub fn new(objects: &'a Objects) -> Self {
-        let mut slices: BTreeMap<Name, Vec<&EndpointSlice>> = BTreeMap::new();
+    pub fn new(objects: &'a Objects, node: Option<&'a str>) -> Self {
+        let mut slices: HashMap<&str, HashMap<&str, Vec<SliceOf<'_>>>> = HashMap::new();
         for (name, found) in &objects.endpoint_slices {
             if let Some(service) = &found.object.service {
-                slices.entry(Name::new(&*name.namespace, &**service)).or_default().push(&found.object);
+                let of_namespace = slices.entry(&name.namespace).or_default();
+                of_namespace.entry(service).or_default().push((&name.namespace, &found.object));
             }
         }
-        let lacks_slices = objects.services.keys().any(|service| !slices.contains_key(service));
+        let has_slices = |service: &Name| {
+            let of_namespace = slices.get(&*service.namespace);
+            of_namespace.is_some_and(|slices| slices.contains_key(&*service.name))
+        };
+        let lacks_slices = !objects.services.keys().all(has_slices);
         let pods = if lacks_slices { PodsByLabel::new(objects) } else { PodsByLabel::default() };
-        Self { objects, slices, pods }
+        Self { objects, place: Place::of(objects, node), slices, pods }
     }
 
     /// Every Pod that has not ended.
     pub fn living_pods(&self) -> BTreeSet<PodId> {
         let living = self.objects.pods.iter().filter(|(_, pod)| !pod.object.is_terminal());
-        living.map(|(name, pod)| pod_id(name, pod.object.uid.as_deref())).collect()
+        living.map(|(name, pod)| pod_id((&name.namespace, &name.name), pod.object.uid.as_deref())).collect()
     }
 
     /// The addresses of every Pod that has not ended.
@@ -119,51 +132,67 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    /// The endpoints behind a Service's port, of one family, each backend once.
-    pub fn candidates(
-        &self,
-        name: &Name,
-        service: &Service,
-        port: &ServicePort,
-        family: Family,
-    ) -> BTreeMap<Backend, Candidate<'a>> {
-        let mut found: BTreeMap<Backend, Candidate<'a>> = BTreeMap::new();
-        let mut add = |candidate: Candidate<'a>| {
-            let fitness = candidate.fitness;
-            let known = found.entry(candidate.backend).or_insert(candidate);
-            // While an endpoint moves from one slice to another it may stand in both: the better word counts.
-            known.fitness = known.fitness.max(fitness);
-        };
-        match self.slices.get(name) {
+    /// The endpoints behind a Service's port, of one family, each backend once, wherever in the cluster it is.
+    pub fn candidates(&self, name: &Name, service: &Service, port: &ServicePort, family: Family) -> Vec<Candidate<'a>> {
+        let slices = self.slices.get(&*name.namespace).and_then(|slices| slices.get(&*name.name));
+        let mut found = match slices {
             Some(slices) => {
-                for slice in slices.iter().filter(|slice| slice.is_ipv4 == Some(family == Family::V4)) {
-                    let Some(target) = slice_port(slice, port) else { continue };
-                    let endpoints = slice.endpoints.iter();
-                    endpoints
-                        .filter_map(|endpoint| self.endpoint_candidate(name, endpoint, target, port))
-                        .for_each(&mut add);
-                }
+                let of_family = slices.iter().filter(|(_, slice)| slice.is_ipv4 == Some(family == Family::V4));
+                let with_port = of_family.filter_map(|of| Some((of, slice_port(of.1, port)?)));
+                let endpoints = with_port.flat_map(|((namespace, slice), target)| {
+                    slice.endpoints.iter().map(move |endpoint| (*namespace, endpoint, target))
+                });
+                endpoints
+                    .filter_map(|(namespace, endpoint, target)| {
+                        self.endpoint_candidate(namespace, endpoint, target, port)
+                    })
+                    .collect()
             }
-            None => self.pod_candidates(name, service, port, family).into_iter().for_each(&mut add),
-        }
+            None => self.pod_candidates(name, service, port, family),
+        };
+        found.sort_by_key(|candidate| candidate.backend);
+        found.dedup_by(|other, kept| {
+            // While an endpoint moves from one slice to another it may stand in both: the better word counts.
+            let is_same = other.backend == kept.backend;
+            if is_same {
+                kept.fitness = kept.fitness.max(other.fitness);
+            }
+            is_same
+        });
+        self.follow_hints(&mut found);
         found
+    }
+
+    /// Marks those elsewhere that are meant for the clients of others.
+    fn follow_hints(&self, found: &mut [Candidate<'a>]) {
+        let ready = found.iter().filter(|candidate| candidate.fitness == Fitness::Ready);
+        let preference = self.place.preference(ready.map(|candidate| candidate.hints));
+        for candidate in found {
+            if candidate.reach == Reach::Elsewhere && !self.place.is_meant(preference, candidate.hints) {
+                candidate.reach = Reach::NotMeantForHere;
+            }
+        }
+    }
+
+    fn reach(&self, node: Option<&str>) -> Reach {
+        if self.place.is_here(node) { Reach::Here } else { Reach::Elsewhere }
     }
 
     fn endpoint_candidate(
         &self,
-        service: &Name,
-        endpoint: &Endpoint,
+        namespace: &'a str,
+        endpoint: &'a Endpoint,
         port: Port,
         service_port: &ServicePort,
     ) -> Option<Candidate<'a>> {
         let address = endpoint.address?;
         let Endpoint { mut ready, serving, mut terminating, .. } = *endpoint;
         let target = endpoint.pod.as_ref();
-        let pod_name =
-            target.map(|target| Name::new(target.namespace.as_deref().unwrap_or(&service.namespace), &*target.name));
+        let name = target.map(|target| (target.namespace.as_deref().unwrap_or(namespace), &*target.name));
         let stated = target.and_then(|target| target.uid.as_deref());
         // A Pod of the same name but another UID is not the one that the slice speaks of.
-        let pod = pod_name.as_ref().and_then(|name| self.objects.pods.get(name)).map(|found| &*found.object);
+        let pod = name.and_then(|(namespace, name)| self.objects.pods.get(&Name::new(namespace, name)));
+        let pod = pod.map(|found| &*found.object);
         let pod = pod.filter(|pod| stated.is_none_or(|uid| pod.uid.as_deref().is_none_or(|own| own == uid)));
         if let Some(pod) = pod {
             if pod.is_terminal() {
@@ -176,12 +205,15 @@ impl<'a> Cluster<'a> {
         }
         // The Pod's own word comes first, so that the identity is that of `living_pods`.
         let uid = pod.map_or(stated, |pod| pod.uid.as_deref());
-        let id = pod_name.as_ref().map_or(PodId::NONE, |name| pod_id(name, uid));
+        let id = name.map_or(PodId::NONE, |name| pod_id(name, uid));
+        let node = endpoint.node.as_deref().or_else(|| pod.and_then(node_of));
         Some(Candidate {
             backend: Backend { address: address.into(), port, protocol: protocol_of(service_port)?, pod: id },
-            name: pod_name.map_or_else(|| address.to_string(), |name| name.to_string()),
-            pod,
             fitness: Fitness::new(ready, serving, terminating),
+            reach: self.reach(node),
+            name,
+            pod,
+            hints: endpoint.hints.as_deref(),
         })
     }
 
@@ -194,7 +226,7 @@ impl<'a> Cluster<'a> {
 
         let selected =
             self.pods.selected(&name.namespace, selector).into_iter().filter(|(_, pod)| !pod.object.is_terminal());
-        let candidate = |(name, found): (&Name, &'a Sourced<Pod>)| {
+        let candidate = |(name, found): (&'a Name, &'a Sourced<Pod>)| {
             let pod = &*found.object;
             let address = pod.addresses().find(|ip| family.is_of(*ip))?;
             let uid = pod.uid.as_deref();
@@ -203,10 +235,17 @@ impl<'a> Cluster<'a> {
                 publish_not_ready || pod.readiness().is_some_and(|readiness| readiness != Readiness::NotReady);
             let terminating = pod.terminating;
             Some(Candidate {
-                backend: Backend { address: address.into(), port, protocol, pod: pod_id(name, uid) },
-                name: name.to_string(),
-                pod: Some(pod),
+                backend: Backend {
+                    address: address.into(),
+                    port,
+                    protocol,
+                    pod: pod_id((&name.namespace, &name.name), uid),
+                },
                 fitness: Fitness::new(serving && !terminating, serving, terminating),
+                reach: self.reach(node_of(pod)),
+                name: Some((&name.namespace, &name.name)),
+                pod: Some(pod),
+                hints: None,
             })
         };
         selected.filter_map(candidate).collect()
@@ -218,42 +257,28 @@ impl Candidate<'_> {
     pub fn is_selected(&self, selector: &LabelSelector) -> bool {
         self.pod.is_some_and(|pod| matches(selector, &pod.labels))
     }
-}
 
-/// The members of a group while they are gathered from one Service or several.
-#[derive(Default)]
-pub(super) struct Pool {
-    shares: BTreeMap<Backend, Share>,
-}
-
-struct Share {
-    name: String,
-    /// The weight the Pod itself states, which nothing adds to.
-    own: Option<u16>,
-    /// The weights that entries give it, added up.
-    given: u16,
-    fitness: Fitness,
-}
-
-impl Pool {
-    /// Adds a backend with the weight its entry gives it.
-    pub fn add(&mut self, candidate: Candidate<'_>, weight: u16) {
-        let Candidate { backend, name, pod, fitness } = candidate;
-        let own = pod.and_then(|pod| pod.weight.as_ref()).and_then(|(_, text)| text.parse().ok());
-        let share = self.shares.entry(backend).or_insert(Share { name, own, given: 0, fitness });
-        share.given = share.given.saturating_add(weight);
-        share.fitness = share.fitness.max(fitness);
+    /// Whether it may get new connections and is on this node.
+    pub fn is_ready_here(&self) -> bool {
+        self.fitness == Fitness::Ready && self.reach == Reach::Here
     }
 
-    /// The members: whoever is ready gets its weight; if nobody is, whoever still answers while it ends.
-    pub fn into_members(self) -> BTreeMap<Backend, Member> {
-        let best = self.shares.values().map(|share| share.fitness).max();
-        let serving = best.filter(|best| *best > Fitness::NotReady);
-        let member = |share: Share| {
-            let weight = if Some(share.fitness) == serving { share.own.unwrap_or(share.given) } else { 0 };
-            Member { name: share.name, weight }
-        };
-        self.shares.into_iter().map(|(backend, share)| (backend, member(share))).collect()
+    /// What several ports and families of one endpoint have in common: the Pod, else the address.
+    pub fn host(&self) -> (PodId, Option<Address>) {
+        (self.backend.pod, (self.backend.pod == PodId::NONE).then_some(self.backend.address))
+    }
+
+    /// The weight that the endpoint's Pod itself states, which comes before all others.
+    pub fn own_weight(&self) -> Option<u16> {
+        self.pod?.weight.as_ref()?.1.parse().ok()
+    }
+
+    /// The Pod's namespace and name, or the address where no Pod is known.
+    pub fn name(&self) -> String {
+        match self.name {
+            Some((namespace, name)) => format!("{namespace}/{name}"),
+            None => self.backend.address.to_string(),
+        }
     }
 }
 
@@ -293,6 +318,11 @@ fn target_port(port: &ServicePort, pod: &Pod) -> Option<Port> {
     parse_port(number.into()).ok()
 }
 
-fn pod_id(name: &Name, uid: Option<&str>) -> PodId {
-    uid.filter(|uid| !uid.is_empty()).map_or_else(|| PodId::from_uid(&name.to_string()), PodId::from_uid)
+/// The node that a Pod says it runs on.
+fn node_of(pod: &Pod) -> Option<&str> {
+    pod.body.as_ref()?.node.as_deref()
+}
+
+fn pod_id((namespace, name): (&str, &str), uid: Option<&str>) -> PodId {
+    uid.filter(|uid| !uid.is_empty()).map_or_else(|| PodId::from_uid(&format!("{namespace}/{name}")), PodId::from_uid)
 }

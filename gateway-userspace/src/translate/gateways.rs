@@ -1,235 +1,209 @@
-//! Gateways: their listeners are frontends, and each listener serves the one route that may and was first.
+//! Gateways that are ours: the addresses they want, and the frontends that their listeners ask for.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use gateway_api::apis::experimental::gatewayclasses::GatewayClass;
+use gateway_api::apis::experimental::gateways::Gateway;
+use gateway_common::{Address, FrontendKey};
 
-use gateway_api::apis::experimental::gateways::{
-    Gateway, GatewayListeners, GatewayListenersAllowedRoutesNamespaces as AllowedNamespaces,
-    GatewayListenersAllowedRoutesNamespacesFrom as From,
-};
-use gateway_api::apis::experimental::tcproutes::TcpRouteParentRefs;
-use gateway_common::{Address, FrontendKey, Protocol};
-
-use super::selector::{Requirement, Wanted, has_all};
-use super::{Behind, Claim, Report, RouteRef, by_age};
-use crate::source::validate::{parse_port, parse_vip};
-use crate::source::{Kind, Labels, Name, ObjectId, Objects, Sourced};
+use super::attachments::Attachments;
+use super::listeners::{Listener, judge};
+use super::pools::{Assignments, Wish};
+use super::{Behind, Claim, Field, Report};
+use crate::source::validate::parse_vip;
+use crate::source::{Kind, Name, ObjectId, Objects, Sourced};
 
 /// The controller that a `GatewayClass` names to be ours.
 pub const CONTROLLER_NAME: &str = "beeline.dev/gateway";
 /// The class that is ours even if no `GatewayClass` object says so.
 pub const GATEWAY_CLASS: &str = "beeline";
 
-/// The group of Gateways and routes.
-pub(super) const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
-/// The label that every Namespace has by itself, and the only one known without its object.
-const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
-
-/// A listener of a Gateway of ours, by its index.
-type ListenerKey<'a> = (&'a Name, usize);
-
-/// A listener's route, with the field of the route that asks for it.
-type Attached<'a> = BTreeMap<ListenerKey<'a>, RouteRef<'a>>;
-
-/// What the Gateways ask for.
-pub(super) fn claims<'a>(objects: &'a Objects, report: &mut Report) -> Vec<Claim<'a>> {
-    let ours: BTreeMap<&Name, &Sourced<Gateway>> =
-        objects.gateways.iter().filter(|(_, gateway)| is_ours(objects, &gateway.object)).collect();
-    let attached = attach(objects, &ours, report);
-    ours.iter().flat_map(|(name, gateway)| claims_of(name, gateway, &attached, report)).collect()
+/// A Gateway that is ours.
+pub(super) struct OurGateway<'a> {
+    pub id: ObjectId,
+    pub name: &'a Name,
+    pub found: &'a Sourced<Gateway>,
+    pub listeners: Vec<Listener<'a>>,
+    /// Why nothing of it is served, whatever its listeners are.
+    pub refused: Option<Refused>,
+    /// The addresses that it names, each with the field that does.
+    asked: Vec<(Address, String)>,
+    /// The fields that name what cannot be its address, and why.
+    pub unusable: Vec<(String, String)>,
 }
 
+/// Why a Gateway as a whole is not accepted.
+pub(super) struct Refused {
+    /// The reason of Gateway API.
+    pub reason: &'static str,
+    /// The field that is to change.
+    pub field: String,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// All Gateways that are ours.
+pub(super) fn ours(objects: &Objects) -> Vec<OurGateway<'_>> {
+    let ours = objects.gateways.iter().filter(|(_, gateway)| is_ours(objects, &gateway.object));
+    ours.map(|(name, found)| OurGateway::new(objects, name, found)).collect()
+}
+
+/// A class without an object, as in a folder, is ours by its name.
 fn is_ours(objects: &Objects, gateway: &Gateway) -> bool {
     let class = &gateway.spec.gateway_class_name;
     match objects.gateway_classes.get(&Name::new("", class)) {
-        Some(found) => found.object.spec.controller_name == CONTROLLER_NAME,
+        Some(found) => is_our_class(&found.object),
         None => class == GATEWAY_CLASS,
     }
 }
 
-fn claims_of<'a>(
-    name: &'a Name,
-    found: &'a Sourced<Gateway>,
-    attached: &Attached<'a>,
-    report: &mut Report,
-) -> Vec<Claim<'a>> {
-    let Sourced { object: gateway, origin } = found;
-    let id = ObjectId { kind: Kind::Gateway, name: name.clone() };
-    let vips = vips(&id, found, report);
-    let mut claims = Vec::new();
-    for (index, listener) in gateway.spec.listeners.iter().enumerate() {
-        let Some(protocol) = protocol_of(listener) else {
-            let message = format!("`{}` is not supported yet: use TCP or UDP", listener.protocol);
-            report.add(origin.error(&id, format!("spec.listeners[{index}].protocol"), message));
-            continue;
-        };
-        let Ok(port) = parse_port(listener.port.into()) else { continue };
-        let behind = attached.get(&(name, index)).map_or(Behind::Nothing, |route| Behind::Route(*route));
-        claims.extend(vips.iter().map(|(address, vip_field)| Claim {
-            key: FrontendKey::new(*address, port, protocol),
-            created: gateway.metadata.creation_timestamp.as_ref(),
-            object: id.clone(),
-            origin,
-            field: format!("spec.listeners[{index}].port"),
-            vip_field: vip_field.clone(),
-            behind,
-        }));
-    }
-    claims
+/// Whether a class names us as its controller.
+pub(super) fn is_our_class(class: &GatewayClass) -> bool {
+    class.spec.controller_name == CONTROLLER_NAME
 }
 
-fn vips(id: &ObjectId, found: &Sourced<Gateway>, report: &mut Report) -> Vec<(Address, String)> {
-    let mut vips: Vec<(Address, String)> = Vec::new();
-    let addresses = found.object.spec.addresses.as_deref().unwrap_or_default();
-    for (index, address) in addresses.iter().enumerate() {
-        let field = format!("spec.addresses[{index}]");
-        let kind = address.r#type.as_deref().unwrap_or("IPAddress");
-        let vip = match address.value.as_deref() {
-            _ if kind != "IPAddress" => Err(("type", format!("`{kind}` is not supported: use IPAddress"))),
-            None | Some("") => Err(("value", "no address is given out yet: name one".to_string())),
-            Some(value) => parse_vip(value).map_err(|message| ("value", message)),
-        };
-        match vip {
-            Ok(vip) if vips.iter().any(|(known, _)| *known == vip) => {}
-            Ok(vip) => vips.push((vip, format!("{field}.value"))),
-            Err((name, message)) => report.add(found.origin.error(id, format!("{field}.{name}"), message)),
+impl<'a> OurGateway<'a> {
+    fn new(objects: &Objects, name: &'a Name, found: &'a Sourced<Gateway>) -> Self {
+        let gateway = &found.object;
+        let (mut asked, mut unusable) = (Vec::new(), Vec::new());
+        for (index, address) in gateway.spec.addresses.iter().flatten().enumerate() {
+            let field = format!("spec.addresses[{index}].value");
+            let text = address.value.as_deref().filter(|text| !text.is_empty());
+            match text.map(parse_vip) {
+                None => {}
+                Some(Ok(address)) if asked.iter().any(|(known, _)| *known == address) => {}
+                Some(Ok(address)) => asked.push((address, field)),
+                Some(Err(message)) => unusable.push((field, message)),
+            }
+        }
+        let refused = refused(objects, gateway);
+        if refused.as_ref().is_some_and(|refused| refused.reason == UNSUPPORTED_ADDRESS) {
+            unusable.clear();
+        }
+        let id = ObjectId { kind: Kind::Gateway, name: name.clone() };
+        Self { id, name, found, listeners: judge(gateway), refused, asked, unusable }
+    }
+
+    /// Whether anything of it can be served.
+    pub fn is_accepted(&self) -> bool {
+        self.refused.is_none() && self.listeners.iter().any(Listener::is_valid)
+    }
+
+    /// The addresses that it would like to have; nothing if all that it names are unusable, or it is not accepted.
+    pub fn wish(&self) -> Option<Wish> {
+        if !self.is_accepted() || self.asked.is_empty() && !self.unusable.is_empty() {
+            return None;
+        }
+        let status = self.found.object.status.as_ref().and_then(|status| status.addresses.as_ref());
+        let current = status.into_iter().flatten().enumerate().filter_map(|(index, address)| {
+            Some((parse_vip(&address.value).ok()?, format!("status.addresses[{index}].value")))
+        });
+        let field = "spec.addresses".to_string();
+        Some(Wish { id: self.id.clone(), asked: self.asked.clone(), field, current: current.collect() })
+    }
+
+    /// The frontends that it asks for; `at` is its place among ours.
+    pub fn claims<'b>(
+        &'b self,
+        at: usize,
+        attachments: &'b Attachments<'b>,
+        assignments: &'b Assignments,
+        claims: &mut Vec<Claim<'b>>,
+    ) {
+        for (index, listener) in self.listeners.iter().enumerate() {
+            let (true, Some(port), Some(protocol)) = (listener.is_valid(), listener.port, listener.protocol) else {
+                continue;
+            };
+            let behind = attachments.served((at, index)).map_or(Behind::Nothing, Behind::Route);
+            claims.extend(assignments.addresses(&self.id).iter().map(|(address, vip_field)| Claim {
+                key: FrontendKey::new(*address, port, protocol),
+                created: self.found.object.metadata.creation_timestamp.as_ref(),
+                object: &self.id,
+                origin: &self.found.origin,
+                field: port_field(index),
+                vip_field,
+                behind,
+            }));
         }
     }
-    if addresses.is_empty() {
-        let message = "the Gateway asks for no address: name its VIPs, each of type IPAddress";
-        report.add(found.origin.error(id, "spec.addresses", message));
-    }
-    vips
-}
 
-fn protocol_of(listener: &GatewayListeners) -> Option<Protocol> {
-    match listener.protocol.as_str() {
-        "TCP" => Some(Protocol::TCP),
-        "UDP" => Some(Protocol::UDP),
-        _ => None,
-    }
-}
-
-/// Finds each listener's route. Of several the oldest wins, then the first by name; the others are told.
-fn attach<'a>(
-    objects: &'a Objects,
-    ours: &BTreeMap<&'a Name, &'a Sourced<Gateway>>,
-    report: &mut Report,
-) -> Attached<'a> {
-    let mut routes: Vec<RouteRef<'a>> = objects.routes.iter().map(|(id, found)| RouteRef { id, found }).collect();
-    routes.sort_by(|a, b| {
-        let created = |route: &RouteRef<'a>| route.found.object.metadata.creation_timestamp.as_ref();
-        by_age(created(a), a.id, created(b), b.id)
-    });
-    let mut attached = Attached::new();
-    for route in routes {
-        for (index, parent) in route.found.object.spec.parent_refs.iter().flatten().enumerate() {
-            let field = format!("spec.parentRefs[{index}]");
-            match listeners(objects, ours, route, parent) {
-                Ok(listeners) => {
-                    for key in listeners {
-                        let winner = attached.entry(key).or_insert(route);
-                        if winner.id != route.id {
-                            let listener = &ours[key.0].object.spec.listeners[key.1].name;
-                            let message = format!(
-                                "listener `{listener}` of Gateway {} already serves {}, which is older or first by \
-                                 name: use another listener",
-                                key.0, winner.id
-                            );
-                            report.add(route.found.origin.error(route.id, field.clone(), message));
-                        }
-                    }
-                }
-                Err(Refusal::NotOurs) => {}
-                Err(Refusal::Because(message)) => report.add(route.found.origin.error(route.id, field, message)),
+    /// Names what is wrong with it by itself.
+    pub fn report(&self, assignments: &Assignments, report: &mut Report) {
+        let origin = &self.found.origin;
+        if let Some(refused) = &self.refused {
+            report.add(origin.error(&self.id, &*refused.field, &*refused.message));
+        }
+        for (field, message) in &self.unusable {
+            report.add(origin.error(&self.id, &**field, &**message));
+        }
+        if let Some(refusal) = assignments.refusal(&self.id) {
+            report.add(origin.error(&self.id, &*refusal.field, &*refusal.message));
+        }
+        for (index, listener) in self.listeners.iter().enumerate() {
+            let field = |name: &str| format!("spec.listeners[{index}].{name}");
+            if let Some(message) = unsupported_protocol(listener) {
+                report.add(origin.error(&self.id, field("protocol"), message));
+            }
+            if let Some(message) = indistinct(listener) {
+                report.add(origin.error(&self.id, field("port"), message));
+            }
+            if let Some(message) = strange_kinds(listener) {
+                report.add(origin.error(&self.id, field("allowedRoutes.kinds"), message));
             }
         }
     }
-    attached
 }
 
-enum Refusal {
-    /// Somebody else serves the parent, or its own error says why it is not there.
-    NotOurs,
-    Because(String),
+/// The reason of a Gateway with an address of a type that nobody here knows.
+const UNSUPPORTED_ADDRESS: &str = "UnsupportedAddress";
+
+/// The field by which a listener asks for its port.
+pub(super) fn port_field(index: usize) -> Field {
+    Field { list: "spec.listeners", index, name: "port" }
 }
 
-/// The listeners that a parent reference means and that let the route in.
-fn listeners<'a>(
-    objects: &Objects,
-    ours: &BTreeMap<&'a Name, &'a Sourced<Gateway>>,
-    route: RouteRef<'_>,
-    parent: &TcpRouteParentRefs,
-) -> Result<Vec<ListenerKey<'a>>, Refusal> {
-    let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
-    if group != GATEWAY_GROUP || parent.kind.as_deref().unwrap_or("Gateway") != "Gateway" {
-        return Err(Refusal::NotOurs);
+fn refused(objects: &Objects, gateway: &Gateway) -> Option<Refused> {
+    let class = &gateway.spec.gateway_class_name;
+    let class = objects.gateway_classes.get(&Name::new("", class));
+    if let Some(message) = class.and_then(|class| class_parameters(&class.object)) {
+        let message = format!("the GatewayClass is not accepted: {message}");
+        return Some(Refused { reason: "NotReconciled", field: "spec.gatewayClassName".to_string(), message });
     }
-    let namespace = parent.namespace.as_deref().unwrap_or(&route.id.name.namespace);
-    let wanted = Name::new(namespace, &*parent.name);
-    let Some((name, gateway)) = ours.get_key_value(&wanted) else {
-        if objects.gateways.contains_key(&wanted) || objects.is_rejected(Kind::Gateway, &wanted) {
-            return Err(Refusal::NotOurs);
-        }
-        return Err(Refusal::Because(format!("Gateway {wanted} does not exist: create it or correct the name")));
-    };
-
-    let mut candidates: Vec<(usize, &GatewayListeners)> = gateway.object.spec.listeners.iter().enumerate().collect();
-    if let Some(section) = &parent.section_name {
-        candidates.retain(|(_, listener)| listener.name == *section);
-        if candidates.is_empty() {
-            let message = format!("Gateway {wanted} has no listener `{section}`: correct sectionName");
-            return Err(Refusal::Because(message));
-        }
+    let infrastructure = gateway.spec.infrastructure.as_ref();
+    if infrastructure.is_some_and(|infrastructure| infrastructure.parameters_ref.is_some()) {
+        let field = "spec.infrastructure.parametersRef".to_string();
+        let message = "no parameters are known here: remove the reference".to_string();
+        return Some(Refused { reason: "InvalidParameters", field, message });
     }
-    if let Some(port) = parent.port {
-        candidates.retain(|(_, listener)| listener.port == port);
-    }
-    let protocol = if route.id.kind == Kind::UdpRoute { Protocol::UDP } else { Protocol::TCP };
-    candidates.retain(|(_, listener)| protocol_of(listener) == Some(protocol));
-    if candidates.is_empty() {
-        let message = format!("no {protocol} listener of Gateway {wanted} is meant: correct sectionName or port");
-        return Err(Refusal::Because(message));
-    }
-    candidates.retain(|(_, listener)| lets_in(objects, listener, name, route.id));
-    if candidates.is_empty() {
-        let message = format!("Gateway {wanted} does not let the route in: widen the listener's allowedRoutes");
-        return Err(Refusal::Because(message));
-    }
-    Ok(candidates.into_iter().map(|(index, _)| (*name, index)).collect())
+    let kinds = gateway.spec.addresses.iter().flatten().map(|address| address.r#type.as_deref().unwrap_or("IPAddress"));
+    let (index, kind) = kinds.enumerate().find(|(_, kind)| *kind != "IPAddress")?;
+    let field = format!("spec.addresses[{index}].type");
+    Some(Refused { reason: UNSUPPORTED_ADDRESS, field, message: format!("`{kind}` is not supported: use IPAddress") })
 }
 
-fn lets_in(objects: &Objects, listener: &GatewayListeners, gateway: &Name, route: &ObjectId) -> bool {
-    let Some(allowed) = &listener.allowed_routes else { return route.name.namespace == gateway.namespace };
-    let kinds = allowed.kinds.as_deref().unwrap_or_default();
-    let is_kind_allowed = kinds.is_empty()
-        || kinds.iter().any(|allowed| {
-            allowed.group.as_deref().unwrap_or(GATEWAY_GROUP) == GATEWAY_GROUP && allowed.kind == route.kind.name()
-        });
-    is_kind_allowed
-        && is_namespace_allowed(objects, allowed.namespaces.as_ref(), &gateway.namespace, &route.name.namespace)
+/// What is wrong with a class that wants parameters.
+pub(super) fn class_parameters(class: &GatewayClass) -> Option<&'static str> {
+    class.spec.parameters_ref.as_ref().map(|_| "no parameters are known here: remove spec.parametersRef")
 }
 
-fn is_namespace_allowed(objects: &Objects, allowed: Option<&AllowedNamespaces>, gateway: &str, route: &str) -> bool {
-    let Some(allowed) = allowed else { return gateway == route };
-    match allowed.from.as_ref().unwrap_or(&From::Same) {
-        From::All => true,
-        From::Same => gateway == route,
-        From::Selector => allowed.selector.as_ref().is_some_and(|selector| {
-            let labels = namespace_labels(objects, route);
-            selector.match_labels.as_ref().is_none_or(|wanted| has_all(wanted, &labels))
-                && selector.match_expressions.iter().flatten().all(|expression| {
-                    let values = expression.values.as_deref().unwrap_or_default();
-                    Requirement { key: &expression.key, operator: &expression.operator, values }.is_met(&labels)
-                })
-        }),
-    }
+/// What is wrong with a listener's protocol.
+pub(super) fn unsupported_protocol(listener: &Listener<'_>) -> Option<String> {
+    let is_unsupported = listener.protocol.is_none();
+    is_unsupported.then(|| format!("`{}` is not supported yet: use TCP or UDP", listener.spec.protocol))
 }
 
-/// The labels of a Namespace. Without its object, as in a folder, the one that every Namespace has by itself is known.
-fn namespace_labels(objects: &Objects, namespace: &str) -> Arc<Labels> {
-    match objects.namespaces.get(&Name::new("", namespace)) {
-        Some(found) => found.object.clone(),
-        None => Arc::new(Labels::from(&Wanted::from([(NAMESPACE_NAME_LABEL.to_string(), namespace.to_string())]))),
-    }
+/// What is wrong with a listener that cannot be told from others.
+pub(super) fn indistinct(listener: &Listener<'_>) -> Option<String> {
+    let rivals: Vec<String> = listener.rivals.iter().map(|name| format!("`{name}`")).collect();
+    (!rivals.is_empty()).then(|| {
+        let (rivals, port) = (rivals.join(" and "), listener.spec.port);
+        format!("listener {rivals} has port {port} too, so none of them is served: use another port")
+    })
+}
+
+/// What is wrong with the kinds of route that a listener allows.
+pub(super) fn strange_kinds(listener: &Listener<'_>) -> Option<String> {
+    let strange = &listener.strange_kinds;
+    (!strange.is_empty() && listener.protocol.is_some()).then(|| {
+        let (strange, protocol) = (strange.join(", "), &listener.spec.protocol);
+        format!("{strange} cannot attach to a {protocol} listener: use {protocol}Route or remove the kind")
+    })
 }

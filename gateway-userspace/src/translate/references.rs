@@ -9,8 +9,9 @@ use gateway_api::apis::experimental::tcproutes::TcpRouteRulesBackendRefs;
 use gateway_common::{Algorithm, FrontendKey, Protocol};
 use k8s_openapi::api::core::v1::{Service as KubernetesService, ServicePort};
 
-use super::endpoints::{Cluster, DEFAULT_WEIGHT, Family, Pool, protocol_of};
-use super::gateways::GATEWAY_GROUP;
+use super::endpoints::{Cluster, DEFAULT_WEIGHT, Family, protocol_of};
+use super::listeners::GATEWAY_GROUP;
+use super::pool::{Members, Pool};
 use super::{Report, RouteRef};
 use crate::model::{Group, Service};
 use crate::source::upstream::UpstreamService;
@@ -19,47 +20,75 @@ use crate::source::{Kind, Name, ObjectId, Objects, Sourced, Upstream};
 
 const UPSTREAM_GROUP: &str = "beeline.dev";
 
-/// Why a reference leads nowhere: the field and what to do; nothing if its target has an error of its own.
-type Broken = Option<(String, String)>;
+/// Why a reference leads nowhere.
+#[derive(Debug)]
+pub(super) struct Broken {
+    /// The field of the reference that is to change.
+    field: &'static str,
+    /// The reason of Gateway API.
+    pub reason: &'static str,
+    /// What is wrong and what to do.
+    pub message: String,
+    /// Whether the target has an error of its own that says so.
+    is_told: bool,
+}
+
+/// Why references of a route lead nowhere, each with its field. Those are the same on every node and for every frontend.
+pub(super) fn broken_references(objects: &Objects, route: RouteRef<'_>) -> Vec<(String, Broken)> {
+    let resolver = Resolver { objects, route };
+    let references = references(route).filter_map(|(field, reference)| {
+        let target = Target::of(reference, &route.id.name.namespace);
+        Some((field, resolver.resolve(reference, target.as_ref()).err()?))
+    });
+    references.collect()
+}
+
+/// Names every reference of a route that leads nowhere.
+pub(super) fn report(route: RouteRef<'_>, broken: &[(String, Broken)], report: &mut Report) {
+    let origin = &route.found.origin;
+    if route.found.object.spec.rules.len() > 1 {
+        let message = "only the first rule is served: put all backendRefs into it, since rules have no conditions here";
+        report.add(origin.warning(route.id, "spec.rules[1]", message));
+    }
+    for (field, broken) in broken.iter().filter(|(_, broken)| !broken.is_told) {
+        report.add(origin.error(route.id, format!("{field}.{}", broken.field), &*broken.message));
+    }
+}
 
 /// The groups of a route, seen from one frontend.
 pub(super) fn service(cluster: &Cluster<'_>, key: FrontendKey, route: RouteRef<'_>, report: &mut Report) -> Service {
-    let resolver = Resolver { cluster, route, family: Family::of(key.address), protocol: key.protocol };
+    let resolver = Resolver { objects: cluster.objects, route };
+    let view = View { cluster, family: Family::of(key.address) };
     let mut taken = BTreeSet::new();
-    let mut groups = Vec::new();
+    let mut service = Service { owner: route.id.to_string(), ..Service::default() };
     let mut algorithm = None;
-    let rules = &route.found.object.spec.rules;
-    if rules.len() > 1 {
-        let message = "only the first rule is served: put all backendRefs into it, since rules have no conditions here";
-        report.add(route.found.origin.warning(route.id, "spec.rules[1]", message));
-    }
-    for (index, reference) in rules.first().into_iter().flat_map(|rule| &rule.backend_refs).enumerate() {
-        let field = format!("spec.rules[0].backendRefs[{index}]");
+    for (_, reference) in references(route) {
         let target = Target::of(reference, &route.id.name.namespace);
-        let pool = match resolver.pool(reference, target.as_ref(), report) {
-            Ok(pool) => pool,
-            Err(broken) => {
-                if let Some((name, message)) = broken {
-                    report.add(route.found.origin.error(route.id, format!("{field}.{name}"), message));
-                }
-                Pool::default()
+        let members = match resolver.resolve(reference, target.as_ref()) {
+            Ok(Resolved::Service(name, port)) => view.service_pool(name, port).into_members(),
+            Ok(Resolved::Upstream(name, upstream)) => {
+                view.upstream_pool(&resolver, name, upstream, report).into_members()
             }
+            Err(_) => Members::default(),
         };
         if let Some(Target::Upstream(name)) = &target {
             algorithm = algorithm.or_else(|| upstream_algorithm(cluster.objects, name));
         }
-        groups.push(Group {
+        service.groups.push(Group {
             reference: unique(&mut taken, label(reference, target.as_ref())),
             weight: u32::try_from(reference.weight.unwrap_or(1)).unwrap_or(0),
-            members: pool.into_members(),
+            members: members.here,
         });
+        service.remote += members.elsewhere;
     }
-    Service {
-        owner: route.id.to_string(),
-        algorithm: algorithm.unwrap_or(Algorithm::WeightedRoundRobin),
-        groups,
-        ..Service::default()
-    }
+    service.algorithm = algorithm.unwrap_or(Algorithm::WeightedRoundRobin);
+    service
+}
+
+/// The references that are served, each with its field.
+fn references(route: RouteRef<'_>) -> impl Iterator<Item = (String, &TcpRouteRulesBackendRefs)> {
+    let references = route.found.object.spec.rules.first().into_iter().flat_map(|rule| &rule.backend_refs).enumerate();
+    references.map(|(index, reference)| (format!("spec.rules[0].backendRefs[{index}]"), reference))
 }
 
 /// What a reference may mean.
@@ -80,36 +109,44 @@ impl Target {
     }
 }
 
-struct Resolver<'a> {
-    cluster: &'a Cluster<'a>,
-    route: RouteRef<'a>,
-    family: Family,
-    protocol: Protocol,
+/// What a reference does mean.
+enum Resolved<'a> {
+    Service(&'a Name, ServiceAt<'a>),
+    Upstream(&'a Name, &'a Sourced<Upstream>),
 }
 
-impl Resolver<'_> {
-    fn pool(
+/// A Service and one of its ports.
+type ServiceAt<'a> = (&'a KubernetesService, &'a ServicePort);
+
+/// Follows references, as far as every node and frontend must come to the same.
+struct Resolver<'a> {
+    objects: &'a Objects,
+    route: RouteRef<'a>,
+}
+
+impl<'a> Resolver<'a> {
+    fn resolve<'b>(
         &self,
         reference: &TcpRouteRulesBackendRefs,
-        target: Option<&Target>,
-        report: &mut Report,
-    ) -> Result<Pool, Broken> {
+        target: Option<&'b Target>,
+    ) -> Result<Resolved<'b>, Broken>
+    where
+        'a: 'b,
+    {
         match target {
             Some(Target::Service(name)) => {
                 let Some(port) = reference.port else {
-                    return Err(broken("port", "missing: name the Service's port".to_string()));
+                    return Err(broken("port", "BackendNotFound", "missing: name the Service's port".to_string()));
                 };
                 self.may_reach("", Kind::Service, name)?;
-                let (service, port) = self.service_port(name, port.into())?;
-                let mut pool = Pool::default();
-                for candidate in self.cluster.candidates(name, service, port, self.family).into_values() {
-                    pool.add(candidate, DEFAULT_WEIGHT);
-                }
-                Ok(pool)
+                Ok(Resolved::Service(name, self.service_port(name, port.into())?))
             }
             Some(Target::Upstream(name)) => {
                 self.may_reach(UPSTREAM_GROUP, Kind::Upstream, name)?;
-                self.upstream_pool(name, report)
+                let upstreams = &self.objects.upstreams;
+                let found = upstreams.get(name).ok_or_else(|| missing(self.objects, Kind::Upstream, name))?;
+                self.speaks(name, &found.object)?;
+                Ok(Resolved::Upstream(name, found))
             }
             None => {
                 let kind = reference.kind.as_deref().unwrap_or("Service");
@@ -118,23 +155,27 @@ impl Resolver<'_> {
                     "`{kind}` of group `{group}` cannot be a backend: use a Service (group \"\") or an Upstream (group \
                      beeline.dev)"
                 );
-                Err(broken("kind", message))
+                Err(broken("kind", "InvalidKind", message))
             }
         }
+    }
+
+    fn protocol(&self) -> Protocol {
+        if self.route.id.kind == Kind::UdpRoute { Protocol::UDP } else { Protocol::TCP }
     }
 
     /// Another namespace's target needs a grant over there.
     fn may_reach(&self, group: &str, kind: Kind, name: &Name) -> Result<(), Broken> {
         let id = self.route.id;
         let from = Party { group: GATEWAY_GROUP, kind: id.kind, namespace: &id.name.namespace };
-        if is_granted(self.cluster.objects, from, group, kind, name) {
+        if is_granted(self.objects, from, group, kind, name) {
             return Ok(());
         }
-        Err(broken("namespace", missing_grant(id.kind, &id.name.namespace, kind, name)))
+        Err(broken("namespace", "RefNotPermitted", missing_grant(id.kind, &id.name.namespace, kind, name)))
     }
 
-    fn service_port(&self, name: &Name, number: i64) -> Result<(&KubernetesService, &ServicePort), Broken> {
-        let objects = self.cluster.objects;
+    fn service_port(&self, name: &Name, number: i64) -> Result<ServiceAt<'a>, Broken> {
+        let objects = self.objects;
         let Some(Sourced { object: service, .. }) = objects.services.get(name) else {
             return Err(missing(objects, Kind::Service, name));
         };
@@ -143,66 +184,91 @@ impl Resolver<'_> {
         if same_number.peek().is_none() {
             let known: Vec<String> = ports().map(|port| port.port.to_string()).collect();
             let message = format!("Service {name} has no port {number}: use one of {}", known.join(", "));
-            return Err(broken("port", message));
+            return Err(broken("port", "BackendNotFound", message));
         }
-        same_number.find(|port| protocol_of(port) == Some(self.protocol)).map(|port| (&**service, port)).ok_or_else(
-            || {
-                let message = format!("port {number} of Service {name} is not a {} port: use another", self.protocol);
-                broken("port", message)
-            },
-        )
-    }
-
-    /// All services of an Upstream, as one pool. One that leads nowhere is named and left out.
-    fn upstream_pool(&self, name: &Name, report: &mut Report) -> Result<Pool, Broken> {
-        let objects = self.cluster.objects;
-        let Some(Sourced { object: upstream, origin }) = objects.upstreams.get(name) else {
-            return Err(missing(objects, Kind::Upstream, name));
-        };
-        self.speaks(name, upstream)?;
-        let id = ObjectId { kind: Kind::Upstream, name: name.clone() };
-        let mut pool = Pool::default();
-        for (index, entry) in upstream.spec.services.iter().enumerate() {
-            let field = format!("spec.services[{index}]");
-            match self.add_entry(name, entry, &mut pool) {
-                Ok(Selected::Some) | Err(None) => {}
-                Ok(Selected::NoneOf(count)) => {
-                    let message = format!("selects none of the Service's {count} endpoints: check the Pods' labels");
-                    report.add(origin.warning(&id, format!("{field}.podSelector"), message));
-                }
-                Err(Some((name, message))) => report.add(origin.error(&id, format!("{field}.{name}"), message)),
-            }
-        }
-        Ok(pool)
+        let protocol = self.protocol();
+        let found = same_number.find(|port| protocol_of(port) == Some(protocol));
+        found.map(|port| (&**service, port)).ok_or_else(|| {
+            let message = format!("port {number} of Service {name} is not a {protocol} port: use another");
+            broken("port", "UnsupportedProtocol", message)
+        })
     }
 
     fn speaks(&self, name: &Name, upstream: &Upstream) -> Result<(), Broken> {
         let Some(kind) = &upstream.spec.backend_type else { return Ok(()) };
-        if (kind == "UDP") == (self.protocol == Protocol::UDP) {
+        if (kind == "UDP") == (self.protocol() == Protocol::UDP) {
             return Ok(());
         }
-        let message = format!("Upstream {name} has backendType {kind}, which {} does not carry", self.protocol);
-        Err(broken("name", message))
+        let message = format!("Upstream {name} has backendType {kind}, which {} does not carry", self.protocol());
+        Err(broken("name", "UnsupportedProtocol", message))
+    }
+}
+
+/// The endpoints that references lead to, as one frontend sees them.
+struct View<'a> {
+    cluster: &'a Cluster<'a>,
+    family: Family,
+}
+
+impl<'a> View<'a> {
+    fn service_pool(&self, name: &Name, (service, port): ServiceAt<'_>) -> Pool<'a> {
+        let mut pool = Pool::default();
+        for candidate in self.cluster.candidates(name, service, port, self.family) {
+            pool.add(candidate, DEFAULT_WEIGHT);
+        }
+        pool
     }
 
-    fn add_entry(&self, upstream: &Name, entry: &UpstreamService, pool: &mut Pool) -> Result<Selected, Broken> {
+    /// All services of an Upstream, as one pool. One that leads nowhere is named and left out.
+    fn upstream_pool(
+        &self,
+        resolver: &Resolver<'_>,
+        name: &Name,
+        found: &Sourced<Upstream>,
+        report: &mut Report,
+    ) -> Pool<'a> {
+        let Sourced { object: upstream, origin } = found;
+        let id = ObjectId { kind: Kind::Upstream, name: name.clone() };
+        let mut pool = Pool::default();
+        for (index, entry) in upstream.spec.services.iter().enumerate() {
+            let field = format!("spec.services[{index}]");
+            match self.add_entry(resolver, name, entry, &mut pool) {
+                Ok(Selected::Some) => {}
+                Ok(Selected::NoneOf(count)) => {
+                    let message = format!("selects none of the Service's {count} endpoints: check the Pods' labels");
+                    report.add(origin.warning(&id, format!("{field}.podSelector"), message));
+                }
+                Err(broken) if broken.is_told => {}
+                Err(broken) => report.add(origin.error(&id, format!("{field}.{}", broken.field), broken.message)),
+            }
+        }
+        pool
+    }
+
+    fn add_entry(
+        &self,
+        resolver: &Resolver<'_>,
+        upstream: &Name,
+        entry: &UpstreamService,
+        pool: &mut Pool<'a>,
+    ) -> Result<Selected, Broken> {
         if let Some(cluster) = &entry.cluster_ref {
             let message =
                 format!("cluster `{}` is not known here: leave clusterRef out for this cluster", cluster.name);
-            return Err(broken("clusterRef", message));
+            return Err(broken("clusterRef", "BackendNotFound", message));
         }
         let name = Name::new(entry.namespace.as_deref().unwrap_or(&upstream.namespace), &*entry.name);
         let from = Party { group: UPSTREAM_GROUP, kind: Kind::Upstream, namespace: &upstream.namespace };
-        if !is_granted(self.cluster.objects, from, "", Kind::Service, &name) {
+        if !is_granted(resolver.objects, from, "", Kind::Service, &name) {
             let message = missing_grant(Kind::Upstream, &upstream.namespace, Kind::Service, &name);
-            return Err(broken("namespace", message));
+            return Err(broken("namespace", "RefNotPermitted", message));
         }
-        let (service, port) = self.service_port(&name, entry.port)?;
+        let (service, port) = resolver.service_port(&name, entry.port)?;
         let weight = entry.weight.and_then(|weight| u16::try_from(weight).ok()).unwrap_or(DEFAULT_WEIGHT);
         let candidates = self.cluster.candidates(&name, service, port, self.family);
         let count = candidates.len();
         let mut selected = 0;
-        for candidate in candidates.into_values() {
+        for candidate in candidates {
             if entry.pod_selector.as_ref().is_none_or(|selector| candidate.is_selected(selector)) {
                 selected += 1;
                 pool.add(candidate, weight);
@@ -255,14 +321,14 @@ fn missing_grant(from: Kind, from_namespace: &str, kind: Kind, name: &Name) -> S
 
 fn missing(objects: &Objects, kind: Kind, name: &Name) -> Broken {
     if objects.is_rejected(kind, name) {
-        return None;
+        let broken = broken("name", "BackendNotFound", format!("{kind} {name} has an error of its own: correct it"));
+        return Broken { is_told: true, ..broken };
     }
-    broken("name", format!("{kind} {name} does not exist: create it or correct the name"))
+    broken("name", "BackendNotFound", format!("{kind} {name} does not exist: create it or correct the name"))
 }
 
-#[allow(clippy::unnecessary_wraps, reason = "it is one of the two values of a Broken")]
-fn broken(field: &str, message: String) -> Broken {
-    Some((field.to_string(), message))
+fn broken(field: &'static str, reason: &'static str, message: String) -> Broken {
+    Broken { field, reason, message, is_told: false }
 }
 
 fn upstream_algorithm(objects: &Objects, name: &Name) -> Option<Algorithm> {

@@ -1,11 +1,20 @@
 //! Services that are frontends by themselves: type `LoadBalancer`, of our class, direct to the Pods.
+//!
+//! What the object says of itself is read here: whose it is, the addresses it wants, whom it lets in. Who gets an address
+//! or a port that several want is decided in the parent.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use gateway_common::{Address, Algorithm, FrontendKey};
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Service as KubernetesService, ServicePort, ServiceSpec};
 
-use super::endpoints::{Cluster, DEFAULT_WEIGHT, Family, Pool, protocol_of};
-use super::{Behind, Claim, Options, Report};
-use crate::model::{Group, Service};
+use super::endpoints::{Candidate, Cluster, DEFAULT_WEIGHT, Family, protocol_of};
+use super::pool::Pool;
+use super::pools::{Assignments, Wish};
+use super::{Behind, Claim, Field, Options, Report};
+use crate::model::{Group, HealthCheck, Service};
 use crate::source::validate::{ADDRESSES_ANNOTATION, ALGORITHM_ANNOTATION, parse_algorithm, parse_port, parse_vip};
 use crate::source::{Kind, Name, ObjectId, Objects, Sourced};
 
@@ -14,39 +23,40 @@ pub const LOAD_BALANCER_CLASS: &str = "beeline.dev/direct";
 /// The annotation by which Tencent's TKE asks for the same.
 pub const DIRECT_ACCESS_ANNOTATION: &str = "service.cloud.tencent.com/direct-access";
 
+/// The annotation that says whom a Service lets in, if its spec does not.
+const SOURCE_RANGES_ANNOTATION: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+/// How long a client stays with its backend if the Service does not say (Kubernetes, `ClientIPConfig`).
+const DEFAULT_AFFINITY: Duration = Duration::from_hours(3);
+
+/// A Service that is ours.
+pub(super) struct OurService<'a> {
+    pub id: ObjectId,
+    pub name: &'a Name,
+    pub found: &'a Sourced<KubernetesService>,
+    pub spec: &'a ServiceSpec,
+    /// The addresses that it names, each with the field that does.
+    asked: Vec<(Address, String)>,
+    /// The fields that name what cannot be its address, and why.
+    pub unusable: Vec<(String, String)>,
+}
+
 /// One port of a Service that is its own frontend.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct ServiceFrontend<'a> {
-    name: &'a Name,
-    service: &'a KubernetesService,
-    port: &'a ServicePort,
+    pub owner: &'a OurService<'a>,
+    pub port: &'a ServicePort,
 }
 
-/// What the Services ask for.
-pub(super) fn claims<'a>(objects: &'a Objects, options: &Options, report: &mut Report) -> Vec<Claim<'a>> {
-    let ours = objects.services.iter().filter(|(_, found)| is_ours(&found.object, options));
-    ours.flat_map(|(name, found)| claims_of(name, found, report)).collect()
+/// All Services that are ours.
+pub(super) fn ours<'a>(objects: &'a Objects, options: &Options) -> Vec<OurService<'a>> {
+    let ours = objects.services.iter().filter_map(|(name, found)| {
+        let spec = found.object.spec.as_ref().filter(|spec| is_ours(&found.object, spec, options))?;
+        Some(OurService::new(name, found, spec))
+    });
+    ours.collect()
 }
 
-/// What stands behind one of them.
-pub(super) fn service(cluster: &Cluster<'_>, key: FrontendKey, frontend: ServiceFrontend<'_>) -> Service {
-    let ServiceFrontend { name, service, port } = frontend;
-    let mut pool = Pool::default();
-    for candidate in cluster.candidates(name, service, port, Family::of(key.address)).into_values() {
-        pool.add(candidate, DEFAULT_WEIGHT);
-    }
-    let reference = format!("Service {name}:{}", port.port);
-    let algorithm = annotation(service, ALGORITHM_ANNOTATION).and_then(|name| parse_algorithm(name).ok());
-    Service {
-        owner: format!("Service {name}"),
-        algorithm: algorithm.unwrap_or(Algorithm::WeightedRoundRobin),
-        groups: vec![Group { reference, weight: 1, members: pool.into_members() }],
-        ..Service::default()
-    }
-}
-
-fn is_ours(service: &KubernetesService, options: &Options) -> bool {
-    let Some(spec) = &service.spec else { return false };
+fn is_ours(service: &KubernetesService, spec: &ServiceSpec, options: &Options) -> bool {
     if spec.type_.as_deref() != Some("LoadBalancer") {
         return false;
     }
@@ -59,75 +69,191 @@ fn is_ours(service: &KubernetesService, options: &Options) -> bool {
     }
 }
 
+impl<'a> OurService<'a> {
+    fn new(name: &'a Name, found: &'a Sourced<KubernetesService>, spec: &'a ServiceSpec) -> Self {
+        let (mut asked, mut unusable) = (Vec::new(), Vec::new());
+        for (text, field) in asked_addresses(&found.object, spec) {
+            match parse_vip(text).and_then(|address| of_its_families(spec, address)) {
+                Ok(address) if asked.iter().any(|(known, _)| *known == address) => {}
+                Ok(address) => asked.push((address, field)),
+                Err(message) => unusable.push((field, message)),
+            }
+        }
+        Self { id: ObjectId { kind: Kind::Service, name: name.clone() }, name, found, spec, asked, unusable }
+    }
+
+    /// The addresses that it would like to have; nothing if all that it names are unusable.
+    pub fn wish(&self) -> Option<Wish> {
+        if self.asked.is_empty() && !self.unusable.is_empty() {
+            return None;
+        }
+        let current = current_addresses(&self.found.object);
+        let current = current.filter(|(address, _)| of_its_families(self.spec, *address).is_ok()).collect();
+        let field = format!("metadata.annotations[{ADDRESSES_ANNOTATION}]");
+        Some(Wish { id: self.id.clone(), asked: self.asked.clone(), field, current })
+    }
+
+    /// Its ports that can be balanced, each with its place in the spec.
+    pub fn ports(&self) -> impl Iterator<Item = (Field, &'a ServicePort, FrontendPort)> {
+        self.spec.ports.iter().flatten().enumerate().filter_map(|(index, port)| {
+            let number = parse_port(port.port.into()).ok()?;
+            Some((Field { list: "spec.ports", index, name: "port" }, port, (number, protocol_of(port)?)))
+        })
+    }
+
+    /// The frontends that it asks for.
+    pub fn claims<'b>(&'b self, assignments: &'b Assignments, claims: &mut Vec<Claim<'b>>) {
+        for (field, port, (number, protocol)) in self.ports() {
+            claims.extend(assignments.addresses(&self.id).iter().map(|(address, vip_field)| Claim {
+                key: FrontendKey::new(*address, number, protocol),
+                created: self.found.object.metadata.creation_timestamp.as_ref(),
+                object: &self.id,
+                origin: &self.found.origin,
+                field,
+                vip_field,
+                behind: Behind::Service(ServiceFrontend { owner: self, port }),
+            }));
+        }
+    }
+
+    /// Names what is wrong with it by itself.
+    pub fn report(&self, assignments: &Assignments, report: &mut Report) {
+        let origin = &self.found.origin;
+        for (field, message) in &self.unusable {
+            report.add(origin.error(&self.id, &**field, &**message));
+        }
+        if let Some(refusal) = assignments.refusal(&self.id) {
+            report.add(origin.error(&self.id, &*refusal.field, &*refusal.message));
+        }
+        for field in self.unbalanced_ports() {
+            report.add(origin.error(&self.id, field.to_string(), NOT_BALANCED));
+        }
+        for (field, text) in source_ranges(&self.found.object, self.spec).into_iter().flatten() {
+            if let Err(message) = parse_range(text) {
+                report.add(origin.error(&self.id, field, message));
+            }
+        }
+    }
+
+    /// The fields of ports whose protocol nobody balances.
+    pub fn unbalanced_ports(&self) -> impl Iterator<Item = Field> {
+        let ports = self.spec.ports.iter().flatten().enumerate();
+        ports.filter(|(_, port)| protocol_of(port).is_none()).map(|(index, _)| Field {
+            list: "spec.ports",
+            index,
+            name: "protocol",
+        })
+    }
+
+    /// What load balancers in front of the cluster are told of it, and the port they ask on.
+    pub fn health_check(&self, cluster: &Cluster<'_>) -> Option<(u16, HealthCheck)> {
+        if !self.is_local() {
+            return None;
+        }
+        let port = u16::try_from(self.spec.health_check_node_port?).ok().filter(|port| *port > 0)?;
+        let mut ready = BTreeSet::new();
+        for (_, service_port, _) in self.ports() {
+            for family in [Family::V4, Family::V6] {
+                let candidates = cluster.candidates(self.name, &self.found.object, service_port, family);
+                ready.extend(candidates.iter().filter(|candidate| candidate.is_ready_here()).map(Candidate::host));
+            }
+        }
+        Some((port, HealthCheck { service: self.name.to_string(), local_endpoints: ready.len() }))
+    }
+
+    /// Whether each node serves its own Pods only, by wish.
+    fn is_local(&self) -> bool {
+        self.spec.external_traffic_policy.as_deref() == Some("Local")
+    }
+}
+
+/// A port and its protocol, as the datapath has them.
+type FrontendPort = (gateway_common::Port, gateway_common::Protocol);
+
+/// What is wrong with a port of another protocol.
+pub(super) const NOT_BALANCED: &str = "only TCP and UDP are balanced: remove the port or change its protocol";
+
+/// What stands behind one frontend.
+pub(super) fn service(cluster: &Cluster<'_>, key: FrontendKey, frontend: ServiceFrontend<'_>) -> Service {
+    let ServiceFrontend { owner, port } = frontend;
+    let OurService { name, spec, found, .. } = owner;
+    let mut pool = Pool::default();
+    for candidate in cluster.candidates(name, &found.object, port, Family::of(key.address)) {
+        pool.add(candidate, DEFAULT_WEIGHT);
+    }
+    let members = pool.into_members();
+    let algorithm = annotation(&found.object, ALGORITHM_ANNOTATION).and_then(|name| parse_algorithm(name).ok());
+    let sources = source_ranges(&found.object, spec);
+    Service {
+        owner: format!("Service {name}"),
+        algorithm: algorithm.unwrap_or(Algorithm::WeightedRoundRobin),
+        groups: vec![Group { reference: format!("Service {name}:{}", port.port), weight: 1, members: members.here }],
+        affinity: affinity(spec),
+        // A range that cannot be read lets nobody in, rather than everybody.
+        sources: sources.map(|ranges| ranges.iter().filter_map(|(_, text)| parse_range(text).ok()).collect()),
+        // Who wants each node to serve its own Pods has no need to hear of the others.
+        remote: if owner.is_local() { 0 } else { members.elsewhere },
+    }
+}
+
 fn annotation<'a>(service: &'a KubernetesService, key: &str) -> Option<&'a str> {
     service.metadata.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
-fn claims_of<'a>(name: &'a Name, found: &'a Sourced<KubernetesService>, report: &mut Report) -> Vec<Claim<'a>> {
-    let Sourced { object: service, origin } = found;
-    let Some(spec) = &service.spec else { return Vec::new() };
-    let id = ObjectId { kind: Kind::Service, name: name.clone() };
-    for (field, message) in not_honoured(spec) {
-        report.add(origin.warning(&id, field, message));
+/// An address of a family that the Service does not have would have no endpoints.
+fn of_its_families(spec: &ServiceSpec, address: Address) -> Result<Address, String> {
+    let families = spec.ip_families.as_deref().unwrap_or_default();
+    let family = if Family::of(address) == Family::V4 { "IPv4" } else { "IPv6" };
+    if families.is_empty() || families.iter().any(|own| own == family) {
+        return Ok(address);
     }
-
-    let mut vips: Vec<(Address, String)> = Vec::new();
-    for (text, field) in wanted_addresses(service, spec) {
-        match parse_vip(&text) {
-            Ok(address) if vips.iter().any(|(known, _)| *known == address) => {}
-            Ok(address) => vips.push((address, field)),
-            Err(message) => report.add(origin.error(&id, field, message)),
-        }
-    }
-    if vips.is_empty() {
-        let message = "the Service asks for no address: name its VIPs, comma separated";
-        report.add(origin.error(&id, format!("metadata.annotations[{ADDRESSES_ANNOTATION}]"), message));
-    }
-
-    let mut claims = Vec::new();
-    for (index, port) in spec.ports.iter().flatten().enumerate() {
-        let Some(protocol) = protocol_of(port) else {
-            let message = "only TCP and UDP are balanced: remove the port or change its protocol";
-            report.add(origin.error(&id, format!("spec.ports[{index}].protocol"), message));
-            continue;
-        };
-        let Ok(number) = parse_port(port.port.into()) else { continue };
-        claims.extend(vips.iter().map(|(address, vip_field)| Claim {
-            key: FrontendKey::new(*address, number, protocol),
-            created: service.metadata.creation_timestamp.as_ref(),
-            object: id.clone(),
-            origin,
-            field: format!("spec.ports[{index}].port"),
-            vip_field: vip_field.clone(),
-            behind: Behind::Service(ServiceFrontend { name, service, port }),
-        }));
-    }
-    claims
+    Err(format!("{address} is not of the Service's families: add {family} to spec.ipFamilies or remove the address"))
 }
 
-/// The VIPs a Service names and where: our annotation, else its spec, else what its status was given.
-fn wanted_addresses(service: &KubernetesService, spec: &ServiceSpec) -> Vec<(String, String)> {
+/// How long a client stays with its backend.
+fn affinity(spec: &ServiceSpec) -> Option<Duration> {
+    if spec.session_affinity.as_deref() != Some("ClientIP") {
+        return None;
+    }
+    let client_ip = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
+    let seconds = client_ip.and_then(|client_ip| client_ip.timeout_seconds);
+    let stated =
+        seconds.and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| (1..=86_400).contains(seconds));
+    Some(stated.map_or(DEFAULT_AFFINITY, Duration::from_secs))
+}
+
+/// The ranges of clients that a Service lets in, each with its field; none if it lets in everybody.
+fn source_ranges<'a>(service: &'a KubernetesService, spec: &'a ServiceSpec) -> Option<Vec<(String, &'a str)>> {
+    if let Some(ranges) = spec.load_balancer_source_ranges.as_ref().filter(|ranges| !ranges.is_empty()) {
+        let ranges = ranges.iter().enumerate();
+        return Some(ranges.map(|(at, text)| (format!("spec.loadBalancerSourceRanges[{at}]"), text.trim())).collect());
+    }
+    let list = annotation(service, SOURCE_RANGES_ANNOTATION)?.trim();
+    let field = format!("metadata.annotations[{SOURCE_RANGES_ANNOTATION}]");
+    (!list.is_empty()).then(|| list.split(',').map(|text| (field.clone(), text.trim())).collect())
+}
+
+fn parse_range(text: &str) -> Result<IpNet, String> {
+    let parsed = text.parse::<IpNet>().map(|range| range.trunc());
+    parsed.map_err(|_| format!("`{text}` is not a range and lets nobody in: use something like 192.0.2.0/24"))
+}
+
+/// The VIPs that a Service names and where: our annotation, else its spec.
+fn asked_addresses<'a>(service: &'a KubernetesService, spec: &'a ServiceSpec) -> Vec<(&'a str, String)> {
     if let Some(list) = annotation(service, ADDRESSES_ANNOTATION) {
         let field = format!("metadata.annotations[{ADDRESSES_ANNOTATION}]");
-        return list.split(',').map(|text| (text.trim().to_string(), field.clone())).collect();
+        return list.split(',').map(|text| (text.trim(), field.clone())).collect();
     }
-    if let Some(address) = spec.load_balancer_ip.as_ref().filter(|address| !address.is_empty()) {
-        return vec![(address.clone(), "spec.loadBalancerIP".to_string())];
-    }
-    let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
-    let ingress = status.and_then(|balancer| balancer.ingress.as_ref()).into_iter().flatten().enumerate();
-    ingress
-        .filter_map(|(index, ingress)| Some((ingress.ip.clone()?, format!("status.loadBalancer.ingress[{index}].ip"))))
-        .collect()
+    let asked = spec.load_balancer_ip.as_deref().filter(|address| !address.is_empty());
+    asked.into_iter().map(|address| (address, "spec.loadBalancerIP".to_string())).collect()
 }
 
-/// Wishes that would change who gets which traffic, and that nobody fulfils yet.
-fn not_honoured(spec: &ServiceSpec) -> Vec<(&'static str, &'static str)> {
-    let affinity = (spec.session_affinity.as_deref() == Some("ClientIP"))
-        .then_some(("spec.sessionAffinity", "ClientIP is not honoured yet: connections are balanced one by one"));
-    let ranges = spec.load_balancer_source_ranges.as_ref().is_some_and(|ranges| !ranges.is_empty()).then_some((
-        "spec.loadBalancerSourceRanges",
-        "not honoured yet: every client is let in, so restrict clients in front of the VIP",
-    ));
-    affinity.into_iter().chain(ranges).collect()
+/// The addresses that a Service's status says it has.
+fn current_addresses(service: &KubernetesService) -> impl Iterator<Item = (Address, String)> {
+    let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+    let ingress = status.and_then(|balancer| balancer.ingress.as_ref()).into_iter().flatten().enumerate();
+    ingress.filter_map(|(index, ingress)| {
+        let address = parse_vip(ingress.ip.as_deref()?).ok()?;
+        Some((address, format!("status.loadBalancer.ingress[{index}].ip")))
+    })
 }

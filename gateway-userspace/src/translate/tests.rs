@@ -3,8 +3,10 @@
 mod conflicts;
 mod endpoints;
 mod examples;
+mod nodes;
 mod routes;
 mod services;
+mod statuses;
 mod upstreams;
 
 use std::collections::BTreeMap;

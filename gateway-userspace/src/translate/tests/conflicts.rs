@@ -50,15 +50,21 @@ fn a_service_and_a_gateway_may_share_a_vip_but_not_a_port() {
 }
 
 #[test]
-fn two_listeners_of_one_gateway_cannot_have_one_port() {
-    let gateway =
-        gateway("edge", "10.96.0.1", &["{name: a, port: 80, protocol: TCP}", "{name: b, port: 80, protocol: TCP}"]);
-    let route = route("TCPRoute", "shop", "web", "{name: edge}", &["{name: web, port: 80}"]);
+fn listeners_of_one_gateway_that_share_a_port_cannot_be_told_apart_and_none_is_served() {
+    let cases = [
+        ("{name: a, port: 80, protocol: TCP}", "{name: b, port: 80, protocol: TCP}", 0),
+        ("{name: a, port: 80, protocol: TCP}", "{name: b, port: 80, protocol: HTTP}", 0),
+        ("{name: a, port: 80, protocol: TCP}", "{name: b, port: 80, protocol: UDP}", 1),
+        ("{name: a, port: 80, protocol: TCP}", "{name: b, port: 81, protocol: TCP}", 2),
+    ];
+    for (one, other, served) in cases {
+        let route = route("TCPRoute", "shop", "web", "{name: edge}", &["{name: web, port: 80}"]);
+        let manifests = gateway("edge", "10.96.0.1", &[one, other]) + &route + &plain_service("shop", "web", 80);
 
-    let translation = translated(&(gateway + &route + &plain_service("shop", "web", 80)));
+        let translation = translated(&manifests);
 
-    assert_eq!(translation.model.services.len(), 1);
-    assert!(problems(&translation)[0].starts_with("document 1: Gateway shop/edge: spec.listeners[1].port: "));
+        assert_eq!(translation.model.services.len(), served, "{other}");
+    }
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn addresses_come_from_the_annotation_else_the_spec_else_the_status() {
     assert_eq!(
         problems(&translated(&manifest("", "", ""))),
         ["document 1: Service default/a: metadata.annotations[beeline.dev/addresses]: \
-          the Service asks for no address: name its VIPs, comma separated"]
+          asks for no address, and no pool has one for it: name its VIPs"]
     );
 }
 
@@ -111,15 +111,62 @@ fn tcp_and_udp_of_one_number_are_two_frontends_and_sctp_is_named() {
 }
 
 #[test]
-fn wishes_that_are_not_honoured_yet_are_warnings() {
-    let manifest = service("web", "10.96.0.1").replace(
-        "  type: LoadBalancer\n",
-        "  type: LoadBalancer\n  sessionAffinity: ClientIP\n  loadBalancerSourceRanges: [10.0.0.0/8]\n",
+fn client_affinity_lasts_three_hours_unless_the_service_says_otherwise() {
+    let affinity = |spec: &str| {
+        let translation = translated(&service("web", "10.96.0.1").replace("spec:\n", &format!("spec:\n{spec}")));
+        translation.model.services.values().next().unwrap().affinity.map(|affinity| affinity.as_secs())
+    };
+
+    assert_eq!(affinity(""), None);
+    assert_eq!(affinity("  sessionAffinity: None\n"), None);
+    assert_eq!(affinity("  sessionAffinity: ClientIP\n"), Some(10_800));
+    let config = "  sessionAffinityConfig: {clientIP: {timeoutSeconds: 60}}\n";
+    assert_eq!(affinity(&format!("  sessionAffinity: ClientIP\n{config}")), Some(60));
+    assert_eq!(affinity(config), None);
+}
+
+#[test]
+fn source_ranges_come_from_the_spec_else_the_annotation_and_what_is_no_range_lets_nobody_in() {
+    let sources = |manifest: &str| {
+        let translation = translated(manifest);
+        let sources = translation.model.services.values().next().unwrap().sources.clone();
+        let sources = sources.map(|ranges| ranges.iter().map(ToString::to_string).collect::<Vec<_>>());
+        (sources, problems(&translation))
+    };
+    let plain = service("web", "10.96.0.1");
+    let spec = |ranges: &str| plain.replace("spec:\n", &format!("spec:\n  loadBalancerSourceRanges: {ranges}\n"));
+    let annotated = |list: &str| {
+        let key = "    service.beta.kubernetes.io/load-balancer-source-ranges";
+        plain.replace("  annotations:\n", &format!("  annotations:\n{key}: \"{list}\"\n"))
+    };
+    let some = |ranges: &[&str]| Some(ranges.iter().map(ToString::to_string).collect::<Vec<_>>());
+
+    assert_eq!(sources(&plain), (None, vec![]));
+    assert_eq!(sources(&spec("[]")), (None, vec![]));
+    assert_eq!(sources(&spec("[10.1.2.3/8, \"fd00::/8\"]")), (some(&["10.0.0.0/8", "fd00::/8"]), vec![]));
+    assert_eq!(sources(&annotated("")), (None, vec![]));
+    assert_eq!(sources(&annotated("192.0.2.0/24, 10.0.0.0/8")), (some(&["10.0.0.0/8", "192.0.2.0/24"]), vec![]));
+    let (ranges, problems) = sources(&annotated("everybody"));
+    assert_eq!(ranges, some(&[]));
+    assert_eq!(
+        problems,
+        [
+            "document 1: Service shop/web: metadata.annotations[service.beta.kubernetes.io/load-balancer-source-ranges]: \
+          `everybody` is not a range and lets nobody in: use something like 192.0.2.0/24"
+        ]
     );
+}
+
+#[test]
+fn an_address_of_a_family_that_the_service_does_not_have_is_refused_and_the_other_is_served() {
+    let manifest = service("web", "10.96.0.1,fd00::1").replace("spec:\n", "spec:\n  ipFamilies: [IPv4]\n");
 
     let translation = translated(&manifest);
 
-    assert_eq!(translation.model.services.len(), 1);
-    assert_eq!(translation.problems.len(), 2);
-    assert!(translation.problems.iter().all(|problem| !problem.is_error()));
+    assert_eq!(translation.vips.keys().map(ToString::to_string).collect::<Vec<_>>(), ["10.96.0.1"]);
+    assert_eq!(
+        problems(&translation),
+        ["document 1: Service shop/web: metadata.annotations[beeline.dev/addresses]: fd00::1 is not of the Service's \
+          families: add IPv6 to spec.ipFamilies or remove the address"]
+    );
 }
