@@ -3,19 +3,30 @@
 //! Everything here runs on a thread of its own, so that reading a large list never holds up the agent. What was read
 //! arrives as [`Change`]s, each object admitted by the same code as one of a manifest.
 
+mod backoff;
 pub mod change;
+pub mod connect;
+mod decode;
+mod discovery;
 mod election;
 mod events;
+mod exchange;
 pub mod facts;
 #[cfg(test)]
 mod fake_server;
 mod gates;
+mod known;
 mod lease;
 mod node_lease;
+mod resource;
 mod resources;
 pub mod seen;
+pub mod source;
 pub mod status;
+mod watch;
 
 pub use change::Change;
+pub use connect::Settings;
 pub use facts::Facts;
 pub use seen::Seen;
+pub use source::KubernetesSource;

@@ -332,6 +332,52 @@ impl Objects {
         }
     }
 
+    /// An object, if it is there.
+    pub fn get(&self, id: &ObjectId) -> Option<Object> {
+        let ObjectId { kind, name } = id;
+        match kind {
+            Kind::Service => self.services.get(name).map(|found| Object::Service(found.object.clone())),
+            Kind::EndpointSlice => {
+                self.endpoint_slices.get(name).map(|found| Object::EndpointSlice(found.object.clone()))
+            }
+            Kind::Pod => self.pods.get(name).map(|found| Object::Pod(found.object.clone())),
+            Kind::Upstream => self.upstreams.get(name).map(|found| Object::Upstream(found.object.clone())),
+            Kind::Gateway => self.gateways.get(name).map(|found| Object::Gateway(found.object.clone())),
+            Kind::GatewayClass => {
+                self.gateway_classes.get(name).map(|found| Object::GatewayClass(found.object.clone()))
+            }
+            Kind::ReferenceGrant => {
+                self.reference_grants.get(name).map(|found| Object::ReferenceGrant(found.object.clone()))
+            }
+            Kind::TcpRoute => self.routes.get(id).map(|found| Object::TcpRoute(found.object.clone())),
+            Kind::UdpRoute => self.routes.get(id).map(|found| Object::UdpRoute(found.object.clone())),
+            Kind::Namespace => self.namespaces.get(name).map(|found| Object::Namespace(found.object.clone())),
+            Kind::Node => self.nodes.get(name).map(|found| Object::Node(found.object.clone())),
+            Kind::AddressPool => self.address_pools.get(name).map(|found| Object::AddressPool(found.object.clone())),
+            Kind::ClusterLink => self.cluster_links.get(name).map(|found| Object::ClusterLink(found.object.clone())),
+        }
+    }
+
+    /// The names of all objects of a kind, in order.
+    pub fn names(&self, kind: Kind) -> Vec<Name> {
+        match kind {
+            Kind::Service => self.services.keys().cloned().collect(),
+            Kind::EndpointSlice => self.endpoint_slices.keys().cloned().collect(),
+            Kind::Pod => self.pods.keys().cloned().collect(),
+            Kind::Upstream => self.upstreams.keys().cloned().collect(),
+            Kind::Gateway => self.gateways.keys().cloned().collect(),
+            Kind::GatewayClass => self.gateway_classes.keys().cloned().collect(),
+            Kind::ReferenceGrant => self.reference_grants.keys().cloned().collect(),
+            Kind::TcpRoute | Kind::UdpRoute => {
+                self.routes.keys().filter(|id| id.kind == kind).map(|id| id.name.clone()).collect()
+            }
+            Kind::Namespace => self.namespaces.keys().cloned().collect(),
+            Kind::Node => self.nodes.keys().cloned().collect(),
+            Kind::AddressPool => self.address_pools.keys().cloned().collect(),
+            Kind::ClusterLink => self.cluster_links.keys().cloned().collect(),
+        }
+    }
+
     /// Whether an object is there but was never valid.
     pub fn is_rejected(&self, kind: Kind, name: &Name) -> bool {
         self.rejected.contains(&ObjectId { kind, name: name.clone() })

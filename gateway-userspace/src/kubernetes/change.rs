@@ -1,31 +1,73 @@
 //! What the API server has to tell.
 
+use std::fmt;
+use std::sync::Arc;
+
 use crate::source::remote::LinkHealth;
 use crate::source::{Entry, Kind, ObjectId, Problem};
 
-/// A part of the cluster that is watched by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A part of a cluster that is watched by itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     /// All objects of a kind; of Pods the metadata alone.
     All(Kind),
     /// The Pods of this node, whole.
     LocalPods,
+    /// The objects of a kind in one namespace; of Pods the metadata alone.
+    Within(Kind, Arc<str>),
+}
+
+impl Scope {
+    /// The kind of its objects.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::All(kind) | Self::Within(kind, _) => *kind,
+            Self::LocalPods => Kind::Pod,
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All(kind) => write!(f, "{kind}"),
+            Self::LocalPods => f.write_str("Pod of this node"),
+            Self::Within(kind, namespace) => write!(f, "{kind} in {namespace}"),
+        }
+    }
+}
+
+/// One object as it was received.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    /// It is good; there may be warnings about it.
+    Good(Entry, Vec<Problem>),
+    /// It cannot be understood or is invalid. Its last good version, if there is one, stays.
+    Bad(ObjectId, Vec<Problem>),
+}
+
+impl Item {
+    /// What it is called.
+    pub const fn id(&self) -> &ObjectId {
+        match self {
+            Self::Good(entry, _) => &entry.id,
+            Self::Bad(id, _) => id,
+        }
+    }
 }
 
 /// One piece of news.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// An object is there, or is different.
-    Apply(Scope, Entry),
+    Apply(Scope, Item),
     /// An object is gone.
     Delete(Scope, ObjectId),
     /// These are all there are: after the first list, and after each later one.
-    Replace(Scope, Vec<Entry>),
-    /// An object cannot be understood. Its last good version, if there is one, stays.
-    Reject(Scope, ObjectId, Vec<Problem>),
-    /// A watch does well, or why it does not.
+    Replace(Scope, Vec<Item>),
+    /// A watch does well, or why it does not. Said when it changes, not at each attempt.
     Health(Scope, Result<(), String>),
-    /// The same of another cluster, by the name of its `ClusterLink`.
+    /// News of another cluster, by the name of its `ClusterLink`.
     Remote(String, Box<Change>),
     /// How a link does.
     Link(String, LinkHealth),

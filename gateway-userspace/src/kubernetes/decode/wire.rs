@@ -1,0 +1,156 @@
+//! The numerous kinds as they come over the wire, without the notes of who set which field.
+//!
+//! These notes (`managedFields`) are often more than half of an object, and the crate's types would build a tree of them.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{
+    Namespace, Node, Pod as KubernetesPod, PodSpec, PodStatus, Service, ServiceSpec, ServiceStatus,
+};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::{admit, origin};
+use crate::kubernetes::change::Item;
+use crate::source::{Entry, Kind, Name, Object, ObjectId, Pod, Written};
+
+/// A kind of the wire.
+pub(super) trait Wire: DeserializeOwned {
+    /// What stays of an object.
+    fn item(self) -> Item;
+}
+
+/// Metadata, as far as anybody here asks for it.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Meta {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    generation: Option<i64>,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
+    finalizers: Option<Vec<String>>,
+}
+
+impl Meta {
+    fn id(&self, kind: Kind) -> ObjectId {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        ObjectId { kind, name: Name::new(text(&self.namespace), text(&self.name)) }
+    }
+}
+
+impl From<Meta> for ObjectMeta {
+    fn from(meta: Meta) -> Self {
+        Self {
+            name: meta.name,
+            namespace: meta.namespace,
+            uid: meta.uid,
+            resource_version: meta.resource_version,
+            generation: meta.generation,
+            creation_timestamp: meta.creation_timestamp,
+            deletion_timestamp: meta.deletion_timestamp,
+            labels: meta.labels,
+            annotations: meta.annotations,
+            finalizers: meta.finalizers,
+            ..Self::default()
+        }
+    }
+}
+
+/// A Service.
+#[derive(Deserialize)]
+pub(super) struct WireService {
+    metadata: Meta,
+    spec: Option<ServiceSpec>,
+    status: Option<ServiceStatus>,
+}
+
+impl Wire for WireService {
+    fn item(self) -> Item {
+        let Self { metadata, spec, status } = self;
+        let id = metadata.id(Kind::Service);
+        admit(id, Written::Service(Box::new(Service { metadata: metadata.into(), spec, status })))
+    }
+}
+
+/// An `EndpointSlice`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct WireSlice {
+    metadata: Meta,
+    address_type: String,
+    endpoints: Option<Vec<Endpoint>>,
+    ports: Option<Vec<EndpointPort>>,
+}
+
+impl Wire for WireSlice {
+    fn item(self) -> Item {
+        let Self { metadata, address_type, endpoints, ports } = self;
+        let id = metadata.id(Kind::EndpointSlice);
+        let slice = EndpointSlice { metadata: metadata.into(), address_type, endpoints, ports };
+        admit(id, Written::EndpointSlice(Box::new(slice)))
+    }
+}
+
+/// A whole Pod.
+#[derive(Deserialize)]
+pub(super) struct WirePod {
+    metadata: Meta,
+    spec: Option<PodSpec>,
+    status: Option<PodStatus>,
+}
+
+impl Wire for WirePod {
+    fn item(self) -> Item {
+        let Self { metadata, spec, status } = self;
+        let id = metadata.id(Kind::Pod);
+        admit(id, Written::Pod(Box::new(KubernetesPod { metadata: metadata.into(), spec, status })))
+    }
+}
+
+/// The metadata of a Pod.
+#[derive(Deserialize)]
+pub(super) struct BarePod {
+    metadata: Meta,
+}
+
+impl Wire for BarePod {
+    fn item(self) -> Item {
+        let id = self.metadata.id(Kind::Pod);
+        let pod = Pod::from_metadata(&self.metadata.into());
+        Item::Good(Entry { id, origin: origin(), object: Object::Pod(pod.into()) }, Vec::new())
+    }
+}
+
+/// The metadata of a Namespace.
+#[derive(Deserialize)]
+pub(super) struct BareNamespace {
+    metadata: Meta,
+}
+
+impl Wire for BareNamespace {
+    fn item(self) -> Item {
+        let id = self.metadata.id(Kind::Namespace);
+        let namespace = Namespace { metadata: self.metadata.into(), ..Namespace::default() };
+        admit(id, Written::Namespace(Box::new(namespace)))
+    }
+}
+
+/// The metadata of a Node.
+#[derive(Deserialize)]
+pub(super) struct BareNode {
+    metadata: Meta,
+}
+
+impl Wire for BareNode {
+    fn item(self) -> Item {
+        let id = self.metadata.id(Kind::Node);
+        admit(id, Written::Node(Box::new(Node { metadata: self.metadata.into(), ..Node::default() })))
+    }
+}

@@ -1,0 +1,193 @@
+//! The Kubernetes API as a source: what `FolderSource` is for a folder.
+//!
+//! The watching happens on a thread of its own with a runtime of its own; here its news are taken in, when the owner asks
+//! for them. What they add up to is `known`'s business. Dropping the source ends the thread.
+
+use std::fmt::Write as _;
+use std::thread::{self, JoinHandle};
+
+use anyhow::Context;
+use kube::Client;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{info, warn};
+
+use super::backoff::Pace;
+use super::change::{Change, Scope};
+use super::connect::{self, Settings};
+use super::known::Known;
+use super::resource::Resource;
+use super::watch::Watch;
+use crate::source::{Kind, Objects, Problem};
+
+/// What is watched, Services and what stands behind them first.
+const SCOPES: [Scope; 14] = [
+    Scope::All(Kind::Service),
+    Scope::All(Kind::EndpointSlice),
+    Scope::LocalPods,
+    Scope::All(Kind::Pod),
+    Scope::All(Kind::Namespace),
+    Scope::All(Kind::Node),
+    Scope::All(Kind::GatewayClass),
+    Scope::All(Kind::Gateway),
+    Scope::All(Kind::TcpRoute),
+    Scope::All(Kind::UdpRoute),
+    Scope::All(Kind::ReferenceGrant),
+    Scope::All(Kind::Upstream),
+    Scope::All(Kind::ClusterLink),
+    Scope::All(Kind::AddressPool),
+];
+
+/// Objects from the Kubernetes API.
+pub struct KubernetesSource {
+    news: mpsc::UnboundedReceiver<Change>,
+    known: Known,
+    worker: Worker,
+}
+
+impl KubernetesSource {
+    /// Begins to watch. An API server that cannot be reached is no error: it is waited for.
+    pub fn start(settings: &Settings) -> anyhow::Result<Self> {
+        let (sender, news) = mpsc::unbounded_channel();
+        let worker = Worker::start(settings, sender)?;
+        Ok(Self { news, known: Known::awaiting(SCOPES), worker })
+    }
+
+    /// Takes in what has arrived. Says whether anything but Pods' versions is different from before.
+    pub fn drain(&mut self) -> bool {
+        let mut differs = false;
+        while let Ok(change) = self.news.try_recv() {
+            differs |= self.take(change);
+        }
+        differs
+    }
+
+    /// Waits for news and takes in all that have arrived. Says whether anything but Pods' versions is different from before.
+    ///
+    /// Cancel-safe: news that were not waited for to the end are taken in next time.
+    pub async fn next(&mut self) -> bool {
+        match self.news.recv().await {
+            Some(change) => self.take(change) | self.drain(),
+            // The thread ends only with the source.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What is there, as far as it is known.
+    pub const fn objects(&self) -> &Objects {
+        self.known.objects()
+    }
+
+    /// What is wrong with objects.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.known.problems()
+    }
+
+    /// Whether everything was received and news keep coming, or what is amiss.
+    pub fn synced(&self) -> Result<(), String> {
+        let mut amiss = String::new();
+        for (scope, failure) in self.known.failures() {
+            // Writing to a text cannot fail.
+            let _ = write!(amiss, "{}{scope}: {failure}", if amiss.is_empty() { "" } else { "; " });
+        }
+        let failures = self.known.failures();
+        let waits = self.known.missing().iter().filter(|scope| !failures.contains_key(scope)).map(ToString::to_string);
+        let waits = waits.collect::<Vec<_>>().join(", ");
+        if !waits.is_empty() {
+            let _ = write!(amiss, "{}not received yet: {waits}", if amiss.is_empty() { "" } else { "; " });
+        }
+        if amiss.is_empty() { Ok(()) } else { Err(amiss) }
+    }
+
+    /// The version of Pods up to which every change is known, and of Pods of this node whole.
+    ///
+    /// It rises without [`next`](Self::next) saying that anything differs.
+    pub fn pod_revision(&self) -> u64 {
+        self.known.pod_revision()
+    }
+
+    /// Where tasks that use the client have to run.
+    pub const fn runtime(&self) -> &Handle {
+        &self.worker.runtime
+    }
+
+    /// For those who write to the API. Only this part of the house may know what it is.
+    pub const fn client(&self) -> &Client {
+        &self.worker.client
+    }
+
+    fn take(&mut self, change: Change) -> bool {
+        self.log(&change);
+        self.known.apply(change)
+    }
+
+    /// Says once what is wrong: one API server that is down is one line, not one for each kind.
+    fn log(&self, change: &Change) {
+        let Change::Health(scope, health) = change else { return };
+        let failures = self.known.failures();
+        match health {
+            Err(text) if !failures.values().any(|known| known == text) => {
+                warn!(kind = %scope, "{text}; what is known keeps serving");
+            }
+            Ok(()) if failures.len() == 1 && failures.contains_key(scope) => {
+                info!("all kinds are received from the API server again");
+            }
+            Err(_) | Ok(()) => {}
+        }
+    }
+}
+
+/// The thread that talks to the API server. Dropping it ends the thread.
+struct Worker {
+    runtime: Handle,
+    client: Client,
+    end: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    fn start(settings: &Settings, news: mpsc::UnboundedSender<Change>) -> anyhow::Result<Self> {
+        let (end, ended) = oneshot::channel::<()>();
+        let (started, start) = std::sync::mpsc::channel();
+        let settings = settings.clone();
+        let thread = thread::Builder::new()
+            .name("kubernetes".into())
+            .spawn(move || match prepare(&settings, &news) {
+                Ok((runtime, client)) => {
+                    // If nobody waits for it, the other end of `ended` is gone, too.
+                    let _ = started.send(Ok((runtime.handle().clone(), client)));
+                    // An error says that the other end was dropped, which is how it is told to end.
+                    let _ = runtime.block_on(ended);
+                }
+                Err(error) => drop(started.send(Err(error))),
+            })
+            .context("cannot start a thread for the Kubernetes API")?;
+        let (runtime, client) = start.recv().context("the thread for the Kubernetes API has ended early")??;
+        Ok(Self { runtime, client, end: Some(end), thread: Some(thread) })
+    }
+}
+
+/// Finds the way to the API server and sets everything up that is watched.
+fn prepare(settings: &Settings, news: &mpsc::UnboundedSender<Change>) -> anyhow::Result<(Runtime, Client)> {
+    let runtime =
+        Builder::new_current_thread().enable_all().build().context("cannot start a runtime for the Kubernetes API")?;
+    let client = runtime.block_on(async {
+        let config = connect::config(settings.kubeconfig.as_deref()).await?;
+        connect::client(config).context("cannot use what leads to the API server: check its certificates")
+    })?;
+    for scope in SCOPES {
+        let resource = Resource::of(scope, &settings.node);
+        runtime.spawn(Watch::new(client.clone(), resource, news.clone(), Pace::default()).follow());
+    }
+    Ok((runtime, client))
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take() {
+            // It has nothing to say.
+            let _ = thread.join();
+        }
+    }
+}

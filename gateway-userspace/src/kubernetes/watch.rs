@@ -1,0 +1,280 @@
+//! Follows one collection of the API server for as long as it is asked to.
+//!
+//! What is there at first comes as the beginning of the watch itself (a streaming list) where the server can do that, so
+//! that never more than one object is held in full; else in pages. After that only news come. When the connection
+//! breaks, the watch resumes where it was; only if the server has forgotten that place is everything listed again.
+//! Nobody is told of a connection that breaks and comes back at once. What is known stays whatever happens here.
+
+use std::time::Duration;
+
+use kube::Client;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::{Instant, sleep};
+use tracing::debug;
+
+use super::backoff::{Backoff, Pace, chance};
+use super::change::{Change, Item};
+use super::decode::{self, Head};
+use super::discovery::served_version;
+use super::exchange::{Lines, Trouble, ask, whole};
+use super::resource::Resource;
+
+/// The shortest time after which a watch is asked to end, and how much longer it may be: agents do not come back together.
+const WATCH_SECONDS: (u64, f64) = (240, 60.0);
+
+/// One collection that is followed.
+pub(super) struct Watch {
+    client: Client,
+    resource: Resource,
+    news: UnboundedSender<Change>,
+    pace: Pace,
+    /// The version of the API that the server serves, as far as is known.
+    api: &'static str,
+    /// Where the watch stands; nothing before the first list and when the server has forgotten the place.
+    place: Option<String>,
+    /// The server can begin a watch with what is there.
+    streams: bool,
+    /// The server has no such collection at present, and this was said.
+    absent: bool,
+    /// What was said last.
+    health: Option<Result<(), String>>,
+    /// The watch has worked since the last attempt began.
+    lived: bool,
+}
+
+impl Watch {
+    pub(super) fn new(client: Client, resource: Resource, news: UnboundedSender<Change>, pace: Pace) -> Self {
+        let api = resource.versions[0];
+        Self {
+            client,
+            resource,
+            news,
+            pace,
+            api,
+            place: None,
+            streams: true,
+            absent: false,
+            health: None,
+            lived: false,
+        }
+    }
+
+    /// Follows until nobody listens any more.
+    pub(super) async fn follow(mut self) {
+        let mut backoff = Backoff::new(&self.pace);
+        while !self.news.is_closed() {
+            self.lived = false;
+            let outcome = self.attempt().await;
+            if self.lived {
+                backoff.reset();
+            }
+            let wait = match outcome {
+                // It has ended as asked: go on at once. One that always ends at once is slowed down.
+                Ok(()) if self.lived => Duration::ZERO,
+                Ok(()) => backoff.next(),
+                Err(trouble) => self.cope(trouble, &mut backoff).await,
+            };
+            sleep(wait).await;
+        }
+    }
+
+    /// What to do about a trouble, and how long to wait before the next attempt.
+    async fn cope(&mut self, trouble: Trouble, backoff: &mut Backoff) -> Duration {
+        debug!(scope = %self.resource.scope, %trouble, "a watch has ended");
+        let mut least = Duration::ZERO;
+        match trouble {
+            Trouble::Gone => {
+                self.place = None;
+                if self.lived {
+                    return Duration::ZERO;
+                }
+            }
+            Trouble::Unfit(_) if self.place.is_none() && self.streams => {
+                self.streams = false;
+                return Duration::ZERO;
+            }
+            Trouble::Missing if self.resource.is_optional() => {
+                self.place = None;
+                match served_version(&self.client, &self.resource, self.pace.answer).await {
+                    Ok(None) => self.say_absent(),
+                    Ok(Some(version)) if version != self.api => {
+                        self.api = version;
+                        return Duration::ZERO;
+                    }
+                    // It has appeared since, or is about to go; the next attempt will tell.
+                    Ok(Some(_)) => {}
+                    Err(trouble) => self.say(Err(trouble.to_string())),
+                }
+            }
+            Trouble::Failed(text, asked) => {
+                least = asked.unwrap_or_default().min(self.pace.longest);
+                // The first break of a watch that worked is everyday life.
+                if !self.lived {
+                    self.say(Err(text));
+                }
+            }
+            Trouble::Missing | Trouble::Unfit(_) => self.say(Err(trouble.to_string())),
+        }
+        backoff.next().max(least)
+    }
+
+    /// Lists if needed, and watches until the watch ends.
+    async fn attempt(&mut self) -> Result<(), Trouble> {
+        if self.place.is_none() && !self.streams {
+            self.list().await?;
+        }
+        self.watch().await
+    }
+
+    /// Reads everything in pages.
+    async fn list(&mut self) -> Result<(), Trouble> {
+        let mut items = Vec::new();
+        let mut next: Option<String> = None;
+        loop {
+            let url = self.resource.list(self.api, next.as_deref());
+            let answer = ask(&self.client, &url, self.resource.accept(true), self.pace.answer).await?;
+            let bytes = whole(answer, self.pace.answer).await?;
+            let page = decode::page(&self.resource.scope, &bytes).map_err(Trouble::failed)?;
+            items.extend(page.items);
+            next = page.next;
+            if next.is_none() {
+                self.replace(items, page.version);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Everything that is there is known.
+    fn replace(&mut self, items: Vec<Item>, place: String) {
+        self.place = Some(place);
+        self.absent = false;
+        self.tell(Change::Replace(self.resource.scope.clone(), items));
+        self.say(Ok(()));
+    }
+
+    /// Watches until the watch ends. If nothing is known yet, it begins with what is there.
+    async fn watch(&mut self) -> Result<(), Trouble> {
+        let (least, more) = WATCH_SECONDS;
+        let seconds = least + (chance() * more) as u64;
+        let url = self.resource.watch(self.api, self.place.as_deref(), seconds);
+        let answer = ask(&self.client, &url, self.resource.accept(false), self.pace.answer).await?;
+        let mut lines = Lines::of(answer);
+        let begun = Instant::now();
+        let mut initial = self.place.is_none().then(Vec::new);
+        loop {
+            let line = match self.patience(initial.is_some(), begun) {
+                Patience::Settle(time) => match tokio::time::timeout(time, lines.next(self.pace.quiet)).await {
+                    Ok(line) => line,
+                    Err(_) => {
+                        self.live();
+                        continue;
+                    }
+                },
+                Patience::Wait(time) => lines.next(time).await,
+            };
+            // A server that is silent or breaks off in the middle of its beginning is asked for pages next time.
+            self.streams &= line.is_ok() || initial.is_none();
+            let Some(line) = line? else { return Ok(()) };
+            self.read(line, &mut initial)?;
+        }
+    }
+
+    /// How long the next line may take.
+    fn patience(&self, initial: bool, begun: Instant) -> Patience {
+        if initial {
+            Patience::Wait(self.pace.answer)
+        } else if self.lived {
+            Patience::Wait(self.pace.quiet)
+        } else {
+            Patience::Settle(self.pace.settled.saturating_sub(begun.elapsed()))
+        }
+    }
+
+    /// Takes in one line of a watch.
+    fn read(&mut self, line: &[u8], initial: &mut Option<Vec<Item>>) -> Result<(), Trouble> {
+        let head = decode::head(line).map_err(Trouble::failed)?;
+        let scope = &self.resource.scope;
+        match &*head.kind {
+            "ERROR" => return Err(Trouble::of(head.object.code, &head.object.message, None)),
+            "BOOKMARK" => {}
+            "DELETED" => {
+                let id = head.id(scope);
+                match initial {
+                    Some(items) => items.retain(|item| *item.id() != id),
+                    None => self.tell(Change::Delete(scope.clone(), id)),
+                }
+            }
+            "ADDED" | "MODIFIED" => {
+                let item = decode::event(scope, line).map_err(Trouble::failed)?;
+                match initial {
+                    Some(items) => items.push(item),
+                    None => self.tell(Change::Apply(scope.clone(), item)),
+                }
+            }
+            other => debug!(%scope, "the API server sent an event of the unknown type `{other}`"),
+        }
+        self.advance(head, initial);
+        Ok(())
+    }
+
+    /// Notes the place that a line has brought the watch to.
+    fn advance(&mut self, head: Head, initial: &mut Option<Vec<Item>>) {
+        let metadata = head.object.metadata;
+        let ends = metadata.annotations.and_then(|annotations| annotations.initial_events_end);
+        match initial {
+            Some(items) if ends.as_deref() == Some("true") => {
+                let items = std::mem::take(items);
+                *initial = None;
+                self.replace(items, metadata.resource_version);
+                self.live();
+            }
+            // A watch that breaks before its beginning is told begins anew.
+            Some(_) => {}
+            None => {
+                if !metadata.resource_version.is_empty() {
+                    self.place = Some(metadata.resource_version);
+                }
+                self.live();
+            }
+        }
+    }
+
+    /// The watch works.
+    fn live(&mut self) {
+        self.lived = true;
+        self.say(Ok(()));
+    }
+
+    /// There is no such kind here, so there are no objects of it.
+    fn say_absent(&mut self) {
+        if !self.absent {
+            self.absent = true;
+            self.tell(Change::Replace(self.resource.scope.clone(), Vec::new()));
+        }
+        self.api = self.resource.versions[0];
+        self.say(Ok(()));
+    }
+
+    /// Says how the watch does, if that is news.
+    fn say(&mut self, health: Result<(), String>) {
+        if self.health.as_ref() != Some(&health) {
+            self.health = Some(health.clone());
+            self.tell(Change::Health(self.resource.scope.clone(), health));
+        }
+    }
+
+    fn tell(&self, change: Change) {
+        // If nobody listens any more, `follow` ends soon.
+        let _ = self.news.send(change);
+    }
+}
+
+enum Patience {
+    /// So long for a sign of life, after which silence is one, too.
+    Settle(Duration),
+    /// So long, after which the connection is dead.
+    Wait(Duration),
+}
+
+#[cfg(test)]
+mod tests;
