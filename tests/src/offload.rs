@@ -48,8 +48,10 @@ fn apply(device: &str, command: u32, on: bool) -> Result<()> {
         *to = from.cast_signed();
     }
     request.ifr_ifru.ifru_data = std::ptr::from_mut(&mut setting).cast();
+    // C libraries disagree about the type of a request's number.
+    let number = libc::SIOCETHTOOL as libc::Ioctl;
     // SAFETY: the socket is open, and the request points to a live `ethtool_value` as SIOCETHTOOL expects.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), number, &raw mut request) };
     let error = std::io::Error::last_os_error();
     // A device that cannot change an offload at all has it as it is; veth can change all but receive checksums.
     if result != 0 && error.raw_os_error() != Some(libc::EOPNOTSUPP) {

@@ -1,18 +1,22 @@
 //! The server that plays a Pod: HTTP/1.1, a TCP echo, a UDP echo; one process can play several Pods, each on
-//! addresses of its own.
+//! addresses of its own, or be the one Pod that it runs in.
 //!
 //! Every answer names the Pod and the client's address as the Pod sees it. It is real but small: no TLS, no limits.
 
+use std::fs;
 use std::future::ready;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::sleep;
 
 mod http;
 
@@ -34,6 +38,14 @@ pub struct Pod {
     pub name: String,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
+}
+
+impl Pod {
+    /// The Pod that this process runs in: a container's host name is its Pod's name.
+    pub fn own() -> Result<Self> {
+        let name = fs::read_to_string("/proc/sys/kernel/hostname").context("cannot read the host's name")?;
+        Ok(Self { name: name.trim().to_owned(), addresses: vec![Ipv6Addr::UNSPECIFIED.into()] })
+    }
 }
 
 impl FromStr for Pod {
@@ -60,41 +72,74 @@ pub struct Ports {
     pub echo: u16,
 }
 
+/// How the Pods begin and end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Life {
+    /// For how long `GET /ready` says no at first. All else is served from the beginning.
+    pub ready_after: Duration,
+    /// How long to go on after the signal to end; meanwhile `GET /ready` says no.
+    pub drain: Duration,
+}
+
+/// What the servers of a Pod share.
+struct Shared {
+    name: String,
+    ready: Arc<AtomicBool>,
+}
+
 /// Plays the Pods until SIGTERM or SIGINT.
-pub async fn serve(pods: &[Pod], ports: Ports) -> Result<()> {
+pub async fn serve(pods: &[Pod], ports: Ports, life: Life) -> Result<()> {
+    let is_ready = Arc::new(AtomicBool::new(life.ready_after.is_zero()));
     for pod in pods {
-        let name: Arc<str> = pod.name.as_str().into();
+        let shared = Arc::new(Shared { name: pod.name.clone(), ready: Arc::clone(&is_ready) });
         for address in &pod.addresses {
-            listen(Arc::clone(&name), *address, ports).await?;
+            listen(&shared, *address, ports).await?;
         }
     }
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
     eprintln!("{READY}");
+    let live = async {
+        sleep(life.ready_after).await;
+        is_ready.store(true, Ordering::Relaxed);
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = live => {}
     }
+    is_ready.store(false, Ordering::Relaxed);
+    sleep(life.drain).await;
     Ok(())
 }
 
-async fn listen(name: Arc<str>, address: IpAddr, ports: Ports) -> Result<()> {
+async fn listen(shared: &Arc<Shared>, address: IpAddr, ports: Ports) -> Result<()> {
     let bound = |port| format!("cannot listen on {}", SocketAddr::new(address, port));
     let http = TcpListener::bind((address, ports.http)).await.with_context(|| bound(ports.http))?;
     let echo = TcpListener::bind((address, ports.echo)).await.with_context(|| bound(ports.echo))?;
     let datagrams = UdpSocket::bind((address, ports.udp)).await.with_context(|| bound(ports.udp))?;
-    tokio::spawn(answer_http(Arc::clone(&name), http));
+    tokio::spawn(answer_http(Arc::clone(shared), http));
     tokio::spawn(echo_streams(echo));
-    tokio::spawn(echo_datagrams(name, datagrams));
+    tokio::spawn(echo_datagrams(Arc::clone(shared), datagrams));
     Ok(())
 }
 
-async fn answer_http(name: Arc<str>, listener: TcpListener) {
+/// A client's address as its family writes it, also where one socket serves both.
+fn plain(client: SocketAddr) -> SocketAddr {
+    SocketAddr::new(client.ip().to_canonical(), client.port())
+}
+
+async fn answer_http(shared: Arc<Shared>, listener: TcpListener) {
     loop {
         let Ok((stream, client)) = listener.accept().await else { continue };
-        let name = Arc::clone(&name);
+        let shared = Arc::clone(&shared);
         tokio::spawn(async move {
-            let service = hyper::service::service_fn(|request| ready(http::answer(&name, client, request)));
+            let answer = |request| {
+                let is_ready = shared.ready.load(Ordering::Relaxed);
+                ready(http::answer(&shared.name, is_ready, plain(client), request))
+            };
+            let service = hyper::service::service_fn(answer);
             let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             // A client that goes away in the middle is no error of ours.
             let _gone = connection.await;
@@ -124,12 +169,12 @@ async fn echo_stream(mut stream: TcpStream) -> std::io::Result<()> {
     }
 }
 
-async fn echo_datagrams(name: Arc<str>, socket: UdpSocket) {
+async fn echo_datagrams(shared: Arc<Shared>, socket: UdpSocket) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         // An ICMP error of an earlier answer shows up here; the next datagram is not affected.
         let Ok((length, client)) = socket.recv_from(&mut buffer).await else { continue };
-        let mut answer = format!("{name} {client} ").into_bytes();
+        let mut answer = format!("{} {} ", shared.name, plain(client)).into_bytes();
         answer.extend_from_slice(&buffer[..length]);
         let _unreachable = socket.send_to(&answer, client).await;
     }
@@ -147,5 +192,11 @@ mod tests {
         assert_eq!(pod.addresses.len(), 2);
         assert!("v1".parse::<Pod>().is_err());
         assert!("v1=nowhere".parse::<Pod>().is_err());
+    }
+
+    #[test]
+    fn a_client_of_ipv4_is_named_as_such_by_a_socket_of_both_families() {
+        assert_eq!(plain("[::ffff:192.0.2.1]:80".parse().unwrap()).to_string(), "192.0.2.1:80");
+        assert_eq!(plain("[2001:db8::1]:80".parse().unwrap()).to_string(), "[2001:db8::1]:80");
     }
 }

@@ -1,4 +1,6 @@
-//! Plays Pods on this network namespace's addresses: HTTP, TCP echo and UDP echo that say who answers.
+//! Plays Pods: HTTP, TCP echo and UDP echo that say who answers. Told no Pod, it is the one it runs in.
+
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use beeline_tests::{load, pod};
@@ -8,8 +10,8 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "beeline-test-pod")]
 struct Arguments {
-    /// A Pod to play; may be given several times
-    #[arg(long = "pod", value_name = "NAME=ADDRESS[,ADDRESS]", required = true)]
+    /// A Pod to play; may be given several times [default: this host's name, on all its addresses]
+    #[arg(long = "pod", value_name = "NAME=ADDRESS[,ADDRESS]")]
     pods: Vec<pod::Pod>,
     /// Where to speak HTTP
     #[arg(long, default_value_t = pod::HTTP_PORT)]
@@ -23,15 +25,28 @@ struct Arguments {
     /// Where to serve the benchmark's load, TCP and UDP
     #[arg(long)]
     load_port: Option<u16>,
+    /// For how long `GET /ready` says no at first
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    ready_after: u64,
+    /// How long to go on after SIGTERM
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    drain: u64,
 }
 
 fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+    let mut arguments = Arguments::parse();
+    if arguments.pods.is_empty() {
+        arguments.pods.push(pod::Pod::own()?);
+    }
     if let Some(port) = arguments.load_port {
         load::server::start(port)?;
     }
     let ports = pod::Ports { http: arguments.http_port, udp: arguments.udp_port, echo: arguments.echo_port };
+    let life = pod::Life {
+        ready_after: Duration::from_secs(arguments.ready_after),
+        drain: Duration::from_secs(arguments.drain),
+    };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
-    runtime.block_on(pod::serve(&arguments.pods, ports))
+    runtime.block_on(pod::serve(&arguments.pods, ports, life))
 }

@@ -10,7 +10,7 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::header::CONTENT_TYPE;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
@@ -30,10 +30,11 @@ pub struct Answer {
     pub headers: BTreeMap<String, String>,
 }
 
-/// Answers one request: `GET /stream` sends a line every 50 ms, `POST /echo` returns the body, all else says who
-/// answers.
+/// Answers one request: `GET /stream` sends a line every 50 ms, `GET /ready` is 503 if the Pod is not, `POST /echo`
+/// returns the body, all else says who answers.
 pub fn answer(
     pod: &str,
+    is_ready: bool,
     client: SocketAddr,
     request: Request<Incoming>,
 ) -> Result<Response<BoxBody<Bytes, hyper::Error>>, hyper::http::Error> {
@@ -44,6 +45,7 @@ pub fn answer(
     if path == "/stream" {
         return Ok(Response::new(Ticker::start(pod).boxed()));
     }
+    let status = if path == "/ready" && !is_ready { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let headers = request
         .headers()
         .iter()
@@ -52,7 +54,7 @@ pub fn answer(
     let answer = Answer { pod: pod.to_owned(), client, path: path.to_owned(), headers };
     let text = serde_json::json!(answer).to_string() + "\n";
     let body = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed();
-    Response::builder().header(CONTENT_TYPE, "application/json").body(body)
+    Response::builder().status(status).header(CONTENT_TYPE, "application/json").body(body)
 }
 
 /// A body that never ends: `POD NUMBER`, one line an interval.
