@@ -26,7 +26,7 @@ use crate::config::ConfigError;
 const EXAMPLES: &str = "\
 Examples:
   beeline check                           is this host fit?
-  beeline check examples/httpbin          are these manifests?
+  beeline check examples/folder           are these manifests?
   beeline run --manifests /etc/beeline    serve them; stopping it leaves the datapath running
   beeline status                          what is served, to whom, how much
   beeline unload                          take everything off the host

@@ -22,7 +22,7 @@ const EXAMPLES: &str = "\
 Examples:
   beeline check                           this host: kernel, settings, firewall, devices
   beeline check --interface eth1          the same, with this device as uplink
-  beeline check examples/httpbin          a folder of manifests: nothing of the host is looked at
+  beeline check examples/folder           a folder of manifests: nothing of the host is looked at
   beeline check . --output json
 
 Exit code 1 if anything fails; warnings alone leave it 0.";

@@ -9,7 +9,7 @@ use crate::config::{Config, Flags};
 const EXAMPLES: &str = "\
 Examples:
   beeline run --manifests /etc/beeline
-  beeline run --manifests examples/httpbin --interface eth0 --interface eth1
+  beeline run --manifests examples/folder --interface eth0 --interface eth1
   beeline run --manifests . --max-flows 1000000 --udp-timeout 2m --log-format json
 
 SIGTERM and SIGINT stop the agent and leave the datapath running: connections, old and new ones, go on.

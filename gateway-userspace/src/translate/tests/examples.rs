@@ -11,7 +11,7 @@ fn example(name: &str) -> Translation {
 
 #[test]
 fn httpbin_is_served_five_to_three_to_one() {
-    let translation = example("httpbin");
+    let translation = example("folder");
 
     assert_eq!(translation.problems, []);
     assert_eq!(

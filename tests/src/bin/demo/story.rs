@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::maps;
 use crate::report::{LongLived, Report, Share, Traffic};
 
-/// The Pods of `examples/httpbin`, in the order of their addresses.
+/// The Pods of `examples/folder`, in the order of their addresses.
 const PODS: [&str; 3] = ["v1", "v2", "v3"];
 /// How often each schedule is gone through, so that every Pod gets this many times its weight.
 const ROUNDS: u64 = 40;
@@ -32,10 +32,10 @@ pub fn tell(interrupt: &Interrupt, lifetime: Lifetime) -> Result<Report> {
     eprintln!("building namespaces: client, node and Pods {}", PODS.join(", "));
     let network = Topology::build(&Plan::pods(&PODS), lifetime)?;
     let folder = network.group.folder().join("manifests");
-    let folder = Folder::copy(&binaries::workspace().join("examples/httpbin"), folder)?;
+    let folder = Folder::copy(&binaries::workspace().join("examples/folder"), folder)?;
     let mut agent = Agent::new(&network.group, &network.node, folder.path())?;
     interrupt.check()?;
-    eprintln!("starting the agent with the manifests of examples/httpbin");
+    eprintln!("starting the agent with the manifests of examples/folder");
     agent.start()?;
     let frontends = frontends(&agent)?;
     let mut traffic = Vec::new();
@@ -176,7 +176,7 @@ fn change_weights(folder: &Folder, agent: &Agent<'_>) -> Result<u128> {
             is_changed = true;
         }
     }
-    ensure!(is_changed, "no Pod of examples/httpbin has the {}", CHANGE.0);
+    ensure!(is_changed, "no Pod of examples/folder has the {}", CHANGE.0);
     agent.wait_for_dump("the maps have the new weights", |dump| dump != before)?;
     Ok(begin.elapsed().as_millis())
 }
