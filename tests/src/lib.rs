@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod binaries;
 pub mod client;
+pub mod cluster;
 pub mod interrupt;
 pub mod lab;
 pub mod load;

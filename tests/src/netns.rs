@@ -111,6 +111,13 @@ impl Namespace {
         Ok(namespace)
     }
 
+    /// A namespace that others made and will remove.
+    pub fn existing(name: &str) -> Result<Self> {
+        let path = Path::new(NAMES).join(name);
+        let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        Ok(Self { name: name.to_owned(), lifetime: Lifetime::Kept, file })
+    }
+
     /// The name that `ip netns` knows.
     pub fn name(&self) -> &str {
         &self.name

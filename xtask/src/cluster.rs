@@ -13,6 +13,7 @@ mod network;
 mod node;
 mod plan;
 mod programs;
+mod temporary;
 
 use std::{
     collections::BTreeMap,
@@ -25,11 +26,15 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::{Args as ClapArgs, Subcommand};
 
-use crate::{image, process};
+use crate::{image, process, setup};
 use control::Kubectl;
-use daemon::{Daemons, Interrupt};
+use daemon::Daemons;
 use plan::{Channel, Cluster, MAX_NODES};
 use programs::Programs;
+
+pub use daemon::Interrupt;
+pub use programs::{are_there as has_programs, network_plugins};
+pub use temporary::{Lifetime, Temporary};
 
 #[derive(ClapArgs)]
 #[command(
@@ -49,7 +54,7 @@ enum Command {
     Down(Named),
     /// Show the clusters of this machine, their nodes and processes
     Status,
-    /// Build Beeline's image, or take image archives (OCI or Docker), and import it on every node
+    /// Build the images of Beeline and of the examples' Pods, or take archives (OCI or Docker), and import them on every node
     Load(Load),
 }
 
@@ -82,7 +87,7 @@ struct Up {
 struct Load {
     #[command(flatten)]
     named: Named,
-    /// Archives to import; Beeline's own image, built anew, if none is given
+    /// Archives to import; the repository's own images, built anew, if none is given
     archives: Vec<PathBuf>,
 }
 
@@ -105,12 +110,19 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn up(args: &Up) -> Result<()> {
-    let interrupt = Interrupt::catch()?;
-    let programs = Programs::ensure(&interrupt)?;
+    let cluster = make(args, &Interrupt::catch()?)?;
+    explain(&cluster);
+    Ok(())
+}
+
+/// Brings a cluster up, or leaves nothing of it.
+fn make(args: &Up, interrupt: &Interrupt) -> Result<Cluster> {
+    setup::ensure_for_cluster()?;
+    let programs = Programs::ensure(interrupt)?;
     let start = Instant::now();
     let lock = machine::lock()?;
     let cluster = machine::claim(&args.named.name, args.nodes, args.kube_proxy, args.gateway_channel)?;
-    if let Err(error) = bring_up(&cluster, lock, &programs, interrupt, start) {
+    if let Err(error) = bring_up(&cluster, lock, &programs, interrupt.clone(), start) {
         let name = &cluster.name;
         if args.keep {
             return Err(error.context(format!("left as it is; `cargo xtask cluster down --name {name}` removes it")));
@@ -121,8 +133,7 @@ fn up(args: &Up) -> Result<()> {
             Err(trouble) => Err(error.context(format!("and it could not all be removed: {trouble:#}"))),
         };
     }
-    explain(&cluster);
-    Ok(())
+    Ok(cluster)
 }
 
 /// The whole way from nothing to nodes that take Pods. `lock` keeps other clusters from coming and going until this one
@@ -175,6 +186,9 @@ fn explain(cluster: &Cluster) {
     let name = &cluster.name;
     println!("cluster `{name}` is up: {} nodes", cluster.nodes);
     println!("  export KUBECONFIG={}", cluster.kubeconfig().display());
+    if let (None, Ok(kubectl)) = (process::find("kubectl"), Programs::kubectl()) {
+        println!("  alias kubectl={}", kubectl.display());
+    }
     println!("  a host outside of it:  nsenter --net=/run/netns/{} COMMAND", cluster.client());
     println!("  VIPs routed to nodes:  {} and {}", cluster.vips().v4, cluster.vips().v6);
     println!("  images:                cargo xtask cluster load --name {name} [ARCHIVE]");
@@ -224,15 +238,23 @@ fn load(args: &Load) -> Result<()> {
         bail!("there is no cluster `{name}`: run `cargo xtask cluster up --name {name}`");
     };
     if args.archives.is_empty() {
-        let archive = image::archive();
-        let written = image::write(&archive)?;
-        import_everywhere(&record.cluster, &archive)?;
-        println!("{}, {}, is on {} nodes", image::NAME, written.digest, record.cluster.nodes);
+        load_own(&record.cluster)?;
     }
     for archive in &args.archives {
         ensure!(archive.is_file(), "{} is not a file", archive.display());
         import_everywhere(&record.cluster, archive)?;
         println!("{} is on {} nodes", archive.display(), record.cluster.nodes);
+    }
+    Ok(())
+}
+
+/// Builds the images of this repository and brings them to every node.
+fn load_own(cluster: &Cluster) -> Result<()> {
+    for kind in image::Kind::ALL {
+        let archive = kind.archive();
+        let written = image::write(kind, &archive)?;
+        import_everywhere(cluster, &archive)?;
+        eprintln!("{}, {}, is on {} nodes", kind.name(), written.digest, cluster.nodes);
     }
     Ok(())
 }

@@ -1,10 +1,12 @@
 //! `cargo xtask setup`: finds what the build and the tests need, and installs what is missing.
 //!
+//! It looks at everything; each command looks at its own part only, so a host test asks for no container runtime.
 //! Every line says what a thing is for. What is there is left alone; a second run changes nothing and takes less than a
 //! second. Nothing outside cargo's and rustup's folders is touched without root, and then only by apt.
 
 pub mod bpf_linker;
 pub mod compiler;
+mod go;
 mod packages;
 
 use std::{
@@ -14,7 +16,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::process;
+use crate::{cluster, process};
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  cargo xtask setup            install what is missing\n  \
@@ -42,30 +44,22 @@ enum Kind {
     StaticTarget,
     /// A program of the system and the packages that bring it.
     Package(&'static [&'static str]),
+    /// Programs in a folder of their own, and the packages that bring them.
+    NetworkPlugins(&'static [&'static str]),
+    /// Go, unless what it would build is there.
+    Go,
 }
 
 const REQUIREMENTS: &[Requirement] = &[
     Requirement { name: "cc", why: "links every Rust program", kind: Kind::Package(&["gcc", "libc6-dev"]) },
-    Requirement {
-        name: "ip",
-        why: "network namespaces, links and routes of demo and tests",
-        kind: Kind::Package(&["iproute2"]),
-    },
+    IP,
     Requirement {
         name: "bpftool",
         why: "shows the maps in the demo, judges the programs in `inspect`",
         kind: Kind::Package(&["bpftool"]),
     },
-    Requirement {
-        name: "nft",
-        why: "the peer of `bench net`, firewalls in network tests",
-        kind: Kind::Package(&["nftables"]),
-    },
-    Requirement {
-        name: "nsenter",
-        why: "runs programs in a network namespace with bpffs in sight",
-        kind: Kind::Package(&["util-linux"]),
-    },
+    NFT,
+    NSENTER,
     Requirement { name: "sysctl", why: "sets forwarding in the demo's namespaces", kind: Kind::Package(&["procps"]) },
     Requirement { name: "rustfmt", why: "`check` compares the code's format", kind: Kind::Component("rustfmt") },
     Requirement { name: "cargo-clippy", why: "`check` lints", kind: Kind::Component("clippy") },
@@ -85,6 +79,36 @@ const FOR_IMAGE: &[Requirement] = &[
     },
 ];
 
+/// What a cluster needs, beside the image's tools if images are built for it.
+const FOR_CLUSTER: &[Requirement] = &[
+    IP,
+    NFT,
+    NSENTER,
+    Requirement { name: "containerd", why: "runs the containers of a node", kind: Kind::Package(&["containerd"]) },
+    Requirement { name: "runc", why: "starts the containers of a node", kind: Kind::Package(&["runc"]) },
+    Requirement {
+        name: "CNI plug-ins",
+        why: "give Pods their network: ptp, host-local, loopback",
+        kind: Kind::NetworkPlugins(&["containernetworking-plugins"]),
+    },
+    Requirement { name: "go", why: "builds etcd and Kubernetes, once; for `cluster` only", kind: Kind::Go },
+];
+
+const IP: Requirement = Requirement {
+    name: "ip",
+    why: "network namespaces, links and routes of demo, tests and clusters",
+    kind: Kind::Package(&["iproute2"]),
+};
+const NFT: Requirement = Requirement {
+    name: "nft",
+    why: "the peer of `bench net`, firewalls in network tests, the API server's address on nodes",
+    kind: Kind::Package(&["nftables"]),
+};
+const NSENTER: Requirement = Requirement {
+    name: "nsenter",
+    why: "runs programs in a network namespace with bpffs in sight",
+    kind: Kind::Package(&["util-linux"]),
+};
 const RUST_SOURCE: Requirement = Requirement {
     name: "rust-src",
     why: "the datapath's `core` is compiled for BPF from source",
@@ -105,6 +129,21 @@ impl Requirement {
             Kind::BpfLinker => Some(bpf_linker::find()?.display().to_string()),
             Kind::StaticTarget => compiler::has_static_target().then(|| compiler::STATIC_TARGET.to_owned()),
             Kind::Package(_) => Some(process::find(self.name)?.display().to_string()),
+            Kind::NetworkPlugins(_) => Some(cluster::network_plugins()?.display().to_string()),
+            Kind::Go => cluster::has_programs().then(|| "not needed: all is built".to_owned()).or_else(go::find),
+        }
+    }
+
+    /// Whether the rest of the house does without it, and only the user can bring it.
+    fn is_optional(&self) -> bool {
+        matches!(self.kind, Kind::Go)
+    }
+
+    /// The packages that bring it.
+    fn packages(&self) -> &'static [&'static str] {
+        match self.kind {
+            Kind::Package(names) | Kind::NetworkPlugins(names) => names,
+            _ => &[],
         }
     }
 
@@ -114,7 +153,8 @@ impl Requirement {
             Kind::Compiler => compiler::install(),
             Kind::BpfLinker => bpf_linker::install(),
             Kind::StaticTarget => compiler::add_static_target(),
-            Kind::Package(names) => packages::install(names),
+            Kind::Package(names) | Kind::NetworkPlugins(names) => packages::install(names),
+            Kind::Go => bail!("{}", go::ADVICE),
         }
     }
 
@@ -127,13 +167,21 @@ impl Requirement {
             }
             Kind::StaticTarget => format!("rustup target {}", compiler::STATIC_TARGET),
             Kind::BpfLinker => format!("cargo install bpf-linker {}", bpf_linker::VERSION),
-            Kind::Package(names) => format!("apt package {}", names.join(" ")),
+            Kind::Package(names) | Kind::NetworkPlugins(names) => format!("apt package {}", names.join(" ")),
+            Kind::Go => go::ADVICE.to_owned(),
         }
     }
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let missing = report(REQUIREMENTS, true);
+    let mut all: Vec<&Requirement> = Vec::new();
+    for requirement in [REQUIREMENTS, FOR_IMAGE, FOR_CLUSTER].into_iter().flatten() {
+        if all.iter().all(|known| known.name != requirement.name) {
+            all.push(requirement);
+        }
+    }
+    let mut missing = report(&all, true);
+    missing.retain(|requirement| !requirement.is_optional());
     if args.check && !missing.is_empty() {
         let names = missing.iter().map(|requirement| requirement.name).collect::<Vec<_>>().join(", ");
         bail!("missing: {names}; run `cargo xtask setup` to install");
@@ -151,16 +199,28 @@ pub fn ensure_for_image() -> Result<()> {
     ensure_all(FOR_IMAGE)
 }
 
+/// The same for what a cluster is made of.
+pub fn ensure_for_cluster() -> Result<()> {
+    ensure_all(FOR_CLUSTER)
+}
+
+/// Why no cluster can be made on this machine, whatever is installed; nothing if one can.
+pub fn no_cluster() -> Option<String> {
+    let missing = FOR_CLUSTER.iter().find(|requirement| requirement.is_optional() && requirement.find().is_none())?;
+    Some(format!("{} is missing: {}", missing.name, missing.source()))
+}
+
 fn ensure_all(requirements: &'static [Requirement]) -> Result<()> {
-    let missing = report(requirements, false);
+    let requirements: Vec<&Requirement> = requirements.iter().collect();
+    let missing = report(&requirements, false);
     eprintln!("setup: {} of {} requirements are there", requirements.len() - missing.len(), requirements.len());
     install(&missing)
 }
 
 /// Looks for everything, prints a line for each thing that is missing (and, if asked, for each that is there).
-fn report(requirements: &'static [Requirement], all: bool) -> Vec<&'static Requirement> {
+fn report(requirements: &[&'static Requirement], all: bool) -> Vec<&'static Requirement> {
     let mut missing = Vec::new();
-    for requirement in requirements {
+    for &requirement in requirements {
         let found = requirement.find();
         match &found {
             Some(what) if all => line("ok", requirement, what),
@@ -176,15 +236,7 @@ fn report(requirements: &'static [Requirement], all: bool) -> Vec<&'static Requi
 
 fn install(missing: &[&Requirement]) -> Result<()> {
     // One run of apt for all packages; the rest in the order of the table, since the linker needs the compiler.
-    let packages: Vec<&str> = missing
-        .iter()
-        .filter_map(|requirement| match requirement.kind {
-            Kind::Package(names) => Some(names),
-            _ => None,
-        })
-        .flatten()
-        .copied()
-        .collect();
+    let packages: Vec<&str> = missing.iter().flat_map(|requirement| requirement.packages()).copied().collect();
     if !packages.is_empty() {
         packages::install(&packages)?;
     }

@@ -4,6 +4,9 @@
 //! keep the others from running; the command fails if one did. The kinds in the kernel need root and namespaces of their
 //! own; they find the binary by `BEELINE_BIN` and the datapath's object by `BEELINE_DATAPATH`.
 
+mod cluster;
+
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -74,20 +77,23 @@ fn summarise(results: &[Outcome]) -> Result<()> {
     Ok(())
 }
 
-/// Runs one test program of the package `beeline-tests` against the binary and the object that were just built.
-fn kernel_tests(name: &str, arguments: &[String]) -> Result<usize> {
-    let (binary, object) = (workspace::beeline(false), workspace::datapath());
+/// Runs one test program of the package `beeline-tests`.
+fn kernel_tests(name: &str, arguments: &[String], environment: &[(&str, &Path)]) -> Result<usize> {
     let mut words = vec!["--package", "beeline-tests", "--features", "kernel", "--test", name, "--"];
     words.extend(arguments.iter().map(String::as_str));
-    check::test(&words, &[("BEELINE_BIN", &binary), ("BEELINE_DATAPATH", &object)])
+    check::test(&words, environment)
 }
 
 fn run_kind(kind: Kind, arguments: &[String]) -> Result<String> {
     match kind {
         Kind::Host => Ok(format!("{} passed", check::all()?)),
         Kind::Scenarios | Kind::Packets | Kind::Network => {
-            Ok(format!("{} passed", kernel_tests(kind.name(), arguments)?))
+            // Against the binary and the object that were just built.
+            let (binary, object) = (workspace::beeline(false), workspace::datapath());
+            let environment = [("BEELINE_BIN", binary.as_path()), ("BEELINE_DATAPATH", &object)];
+            Ok(format!("{} passed", kernel_tests(kind.name(), arguments, &environment)?))
         }
+        Kind::Cluster => cluster::run(arguments),
         Kind::Inspect => {
             inspect::run(&inspect::Args::default())?;
             Ok("within the baseline".to_owned())

@@ -15,6 +15,8 @@ pub enum Kind {
     Network,
     /// The programs' size against the committed baseline
     Inspect,
+    /// A real Kubernetes of three nodes, with Beeline installed as users install it
+    Cluster,
 }
 
 impl Kind {
@@ -26,6 +28,7 @@ impl Kind {
             Self::Packets => "packets",
             Self::Network => "network",
             Self::Inspect => "inspect",
+            Self::Cluster => "cluster",
         }
     }
 

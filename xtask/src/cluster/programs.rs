@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
@@ -43,9 +43,6 @@ const PROGRAMS: [(&str, &str); 9] = [
 /// Files that decide what a build gives.
 const SOURCES: [&str; 4] = ["go.mod", "go.sum", "pause/main.go", "pki/main.go"];
 
-/// Programs of the distribution.
-const INSTALLED: [&str; 6] = ["containerd", "containerd-shim-runc-v2", "ctr", "runc", "nft", "nsenter"];
-
 /// Where distributions put CNI plug-ins.
 const PLUGIN_FOLDERS: [&str; 3] = ["/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"];
 
@@ -60,7 +57,7 @@ pub struct Programs {
 impl Programs {
     /// Finds everything and builds what is missing, with its progress on the terminal.
     pub fn ensure(interrupt: &Interrupt) -> Result<Self> {
-        let plugins = find_installed()?;
+        let plugins = network_plugins().context("the CNI plug-ins are missing: run `cargo xtask setup`")?;
         let cache = cache()?;
         fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
         let _lock = lock(&cache, interrupt)?;
@@ -105,22 +102,17 @@ impl Programs {
     }
 }
 
-/// Looks for the programs of the distribution; returns the folder with the CNI plug-ins.
-fn find_installed() -> Result<PathBuf> {
-    let mut missing: Vec<&str> = INSTALLED.into_iter().filter(|name| process::find(name).is_none()).collect();
+/// The folder with the CNI plug-ins of the distribution.
+pub fn network_plugins() -> Option<PathBuf> {
     let complete = |folder: &PathBuf| ["ptp", "host-local", "loopback"].iter().all(|name| folder.join(name).exists());
-    let plugins = PLUGIN_FOLDERS.into_iter().map(PathBuf::from).find(complete);
-    if plugins.is_none() {
-        missing.push("the CNI plug-ins");
-    }
-    match plugins {
-        Some(plugins) if missing.is_empty() => Ok(plugins),
-        _ => bail!(
-            "missing: {}; install them, on Debian with `apt-get install containerd runc containernetworking-plugins \
-             nftables util-linux`",
-            missing.join(", ")
-        ),
-    }
+    PLUGIN_FOLDERS.into_iter().map(PathBuf::from).find(complete)
+}
+
+/// Whether nothing must be built for a cluster.
+pub fn are_there() -> bool {
+    let Ok(cache) = cache() else { return false };
+    let is_there = |name, package| find(name, package, &cache).is_ok_and(|found| found.is_some());
+    cache.join("crds").exists() && PROGRAMS.iter().all(|&(name, package)| is_there(name, package))
 }
 
 /// Waits until no other command builds into the cache; others wait while what it returns is open.

@@ -3,6 +3,7 @@
 //! Progress goes to standard error, the result to standard output. It fails if a share is not exact or a connection
 //! broke, and leaves nothing behind, also when it is interrupted. Needs root.
 
+mod cluster;
 mod maps;
 mod report;
 mod story;
@@ -19,7 +20,8 @@ Examples:
   cargo xtask demo
   cargo xtask demo --output json | jq .traffic
   cargo xtask demo --keep       leave it up to look around
-  cargo xtask demo --clean      take away what was kept";
+  cargo xtask demo --clean      take away what was kept
+  cargo xtask demo --cluster    on a real Kubernetes of three nodes";
 
 /// Show connections that arrive at Pods by their weights
 #[derive(Parser)]
@@ -34,6 +36,9 @@ struct Arguments {
     /// Only remove what an earlier `--keep` or a crash left
     #[arg(long, conflicts_with_all = ["keep", "output"])]
     clean: bool,
+    /// In the cluster that the environment names
+    #[arg(long, conflicts_with_all = ["keep", "clean"])]
+    cluster: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -64,6 +69,9 @@ fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     let interrupt = Interrupt::install()?;
+    if arguments.cluster {
+        return in_cluster(&interrupt, arguments.output);
+    }
     let lifetime = if arguments.keep { Lifetime::Kept } else { Lifetime::Process };
     let told = story::tell(&interrupt, lifetime);
     if interrupt.requested() && arguments.keep {
@@ -78,5 +86,17 @@ fn run(arguments: &Arguments) -> Result<()> {
     ensure!(report.is_exact(), "the Pods did not get exactly their shares");
     ensure!(report.long_lived.broken.is_empty(), "connections broke: {}", report.long_lived.broken.join(", "));
     ensure!(report.long_lived.writes_after_restart == 0, "the restart wrote to the maps though nothing had changed");
+    Ok(())
+}
+
+fn in_cluster(interrupt: &Interrupt, output: Output) -> Result<()> {
+    let told = cluster::tell(interrupt);
+    interrupt.check()?;
+    let report = told?;
+    match output {
+        Output::Text => print!("{report}"),
+        Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+    }
+    ensure!(report.is_exact(), "the Pods did not get exactly their shares");
     Ok(())
 }

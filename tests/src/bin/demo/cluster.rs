@@ -1,0 +1,110 @@
+//! The demo of a cluster: Beeline is installed in it, the example is applied, and a host outside opens connections.
+//!
+//! Whoever starts it has brought the cluster up, with the images on its nodes.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use anyhow::Result;
+use beeline_tests::cluster::{Cluster, Sandbox, Shares};
+use beeline_tests::interrupt::Interrupt;
+use serde::Serialize;
+
+/// The files of the example; the address pool is made with this cluster's addresses.
+const EXAMPLE: [&str; 4] = ["service.yaml", "deployments.yaml", "upstream.yaml", "gateway.yaml"];
+/// Connections through each node: the sum of the example's weights, a hundred times.
+const CONNECTIONS: u64 = 900;
+/// Where the example's Pods listen, and its Gateway.
+const PORT: u16 = 80;
+
+/// What happened.
+#[derive(Serialize)]
+pub struct Report {
+    /// Each step and the seconds it took.
+    steps: Vec<(String, f64)>,
+    /// What came of the connections.
+    traffic: Vec<Shares>,
+    /// What `kubectl` shows in the end.
+    objects: String,
+}
+
+/// Steps, each told when it is done, with its time.
+struct Steps<'a> {
+    interrupt: &'a Interrupt,
+    done: Vec<(String, f64)>,
+}
+
+impl Steps<'_> {
+    fn take<T>(&mut self, name: String, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.interrupt.check()?;
+        let start = Instant::now();
+        let outcome = work()?;
+        let seconds = start.elapsed().as_secs_f64();
+        eprintln!("== {name}: {seconds:.1} s");
+        self.done.push((name, seconds));
+        Ok(outcome)
+    }
+}
+
+/// Installs, applies, measures.
+pub fn tell(interrupt: &Interrupt) -> Result<Report> {
+    let cluster = Cluster::from_environment()?;
+    let mut steps = Steps { interrupt, done: Vec::new() };
+    let nodes = cluster.nodes().len();
+    steps.take(format!("`kubectl apply -k deploy`, ready on {nodes} nodes"), || {
+        cluster.install("deploy")?;
+        cluster.wait_for_agents()
+    })?;
+    let sandbox = Sandbox::existing(&cluster, "default");
+    steps.take("`kubectl apply -f examples/httpbin`, all Pods ready".to_owned(), || {
+        cluster.apply_address_pool()?;
+        sandbox.apply_example("examples/httpbin", &EXAMPLE)
+    })?;
+    let addresses = steps.take("the Gateway is programmed".to_owned(), || sandbox.gateway_addresses("httpbin"))?;
+    let pods = sandbox.pods("app=httpbin")?;
+    let mut traffic = Vec::new();
+    for node in cluster.nodes() {
+        for address in &addresses {
+            let frontend = SocketAddr::new(*address, PORT);
+            let name = format!("{CONNECTIONS} connections to {frontend} by {}", node.name);
+            traffic.push(steps.take(name, || cluster.shares(node, frontend, &pods, PORT, CONNECTIONS))?);
+        }
+    }
+    for address in &addresses {
+        cluster.unroute(*address)?;
+    }
+    let objects = sandbox.kubectl(&["get", "gateways,upstreams,services"])?;
+    Ok(Report { steps: steps.done, traffic, objects })
+}
+
+impl Report {
+    /// Whether every Pod got exactly its share of the connections through its node.
+    pub fn is_exact(&self) -> bool {
+        !self.traffic.is_empty() && self.traffic.iter().all(Shares::is_exact)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.traffic.iter().flat_map(|shares| &shares.pods).map(|share| share.pod.len()).max();
+        let width = width.unwrap_or_default().max("POD".len());
+        writeln!(f, "{:<8} {:<28} {:<width$} WEIGHT  EXPECTED  RECEIVED", "NODE", "FRONTEND", "POD")?;
+        for shares in &self.traffic {
+            let frontend = shares.frontend.to_string();
+            for share in &shares.pods {
+                let mark = if share.received == share.expected { "" } else { "  <- not its share" };
+                let (node, pod) = (&shares.node, &share.pod);
+                let (weight, expected, received) = (share.weight, share.expected, share.received);
+                writeln!(f, "{node:<8} {frontend:<28} {pod:<width$} {weight:>6}  {expected:>8}  {received:>8}{mark}")?;
+            }
+            if shares.refused > 0 || !shares.failures.is_empty() {
+                let failures: BTreeSet<_> = shares.failures.iter().collect();
+                writeln!(f, "{:<8} {frontend}: {} refused, failed: {failures:?}", shares.node, shares.refused)?;
+            }
+        }
+        writeln!(f, "\n$ kubectl get gateways,upstreams,services\n{}", self.objects)?;
+        self.steps.iter().try_for_each(|(name, seconds)| writeln!(f, "{seconds:6.1} s  {name}"))
+    }
+}

@@ -1,0 +1,132 @@
+//! A real Kubernetes, as a user sees it: by `kubectl`, and from a host outside of it whose routes lead to the nodes.
+//!
+//! `cargo xtask` brings the cluster up and says by the environment where it is. Nothing here makes or ends nodes.
+
+use std::env;
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::binaries;
+use crate::client::{self, Distribution};
+use crate::netns::Namespace;
+
+mod agent;
+mod kubectl;
+mod sandbox;
+mod share;
+
+pub use agent::{AGENT, SYSTEM};
+pub use kubectl::Kubectl;
+pub use sandbox::{Pod, Sandbox};
+pub use share::{Share, Shares};
+
+/// A cluster that runs.
+pub struct Cluster {
+    kubectl: Kubectl,
+    client: Namespace,
+    vips: Vec<String>,
+    nodes: Vec<Node>,
+}
+
+/// A node of the cluster.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its addresses, by which other hosts reach it.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Cluster {
+    /// The cluster that the environment names.
+    pub fn from_environment() -> Result<Self> {
+        let kubectl = Kubectl::new(variable("BEELINE_KUBECTL")?.into());
+        let client = variable("BEELINE_CLUSTER_CLIENT")?.to_string_lossy().into_owned();
+        let vips = variable("BEELINE_CLUSTER_VIPS")?.to_string_lossy().split(',').map(str::to_owned).collect();
+        let nodes = kubectl.json(&["get", "nodes"])?;
+        let nodes = list(&nodes["items"]).map(Node::read).collect::<Option<Vec<_>>>();
+        let nodes = nodes.context("the API server does not say which nodes there are")?;
+        Ok(Self { kubectl, client: Namespace::existing(&client)?, vips, nodes })
+    }
+
+    /// Requests to its API server.
+    pub fn kubectl(&self) -> &Kubectl {
+        &self.kubectl
+    }
+
+    /// The nodes.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The host outside of the cluster.
+    pub fn client(&self) -> &Namespace {
+        &self.client
+    }
+
+    /// Gives the cluster the address pool of the examples, with the addresses that this cluster's hosts route to it.
+    pub fn apply_address_pool(&self) -> Result<()> {
+        let mut pool: Value = serde_json::json!({
+            "apiVersion": "beeline.dev/v1alpha1",
+            "kind": "AddressPool",
+            "metadata": { "name": "default" },
+        });
+        pool["spec"]["addresses"] = self.vips.iter().map(String::as_str).collect();
+        self.kubectl.apply(&["--filename", "-"], &pool.to_string())
+    }
+
+    /// Opens connections from the host outside to an address that it reaches by this node and no other.
+    pub fn connections_by(&self, node: &Node, target: SocketAddr, count: usize) -> Result<Distribution> {
+        self.route(target.ip(), node)?;
+        client::connections(&self.client, target, count)
+    }
+
+    /// The same for UDP flows.
+    pub fn flows_by(&self, node: &Node, target: SocketAddr, count: usize) -> Result<Distribution> {
+        self.route(target.ip(), node)?;
+        client::flows(&self.client, target, count)
+    }
+
+    /// Makes the host outside reach an address by one node only.
+    pub fn route(&self, vip: IpAddr, node: &Node) -> Result<()> {
+        let gateway = node.addresses.iter().find(|address| address.is_ipv4() == vip.is_ipv4());
+        let gateway = gateway.with_context(|| format!("{} has no address of the family of {vip}", node.name))?;
+        let length = if vip.is_ipv4() { 32 } else { 128 };
+        self.client.ip(&format!("route replace {vip}/{length} via {gateway}\n"))
+    }
+
+    /// Lets the host outside spread its connections to an address over the nodes again.
+    pub fn unroute(&self, vip: IpAddr) -> Result<()> {
+        let length = if vip.is_ipv4() { 32 } else { 128 };
+        self.client.ip(&format!("route delete {vip}/{length}\n"))
+    }
+}
+
+impl Node {
+    fn read(node: &Value) -> Option<Self> {
+        let addresses = list(&node["status"]["addresses"])
+            .filter(|address| address["type"] == "InternalIP")
+            .map(|address| address["address"].as_str()?.parse().ok());
+        Some(Self { name: node["metadata"]["name"].as_str()?.to_owned(), addresses: addresses.collect::<Option<_>>()? })
+    }
+}
+
+/// The items of a list in an answer; none if there is none.
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn variable(name: &str) -> Result<OsString> {
+    let Some(value) = env::var_os(name) else { bail!("{name} is not set: run `cargo xtask test cluster`") };
+    Ok(value)
+}
+
+/// A folder of this repository, as `kubectl` takes it.
+fn folder(path: &str) -> Result<String> {
+    let folder = binaries::workspace().join(path);
+    ensure!(folder.is_dir(), "there is no folder {}", folder.display());
+    Ok(folder.display().to_string())
+}

@@ -1,0 +1,82 @@
+//! Beeline in a cluster: installed as users install it, and asked what it has programmed.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::{Cluster, Node, folder, list};
+use crate::wait;
+
+/// The namespace that the agents run in.
+pub const SYSTEM: &str = "beeline-system";
+/// The user that the agents are to the API server.
+pub const AGENT: &str = "system:serviceaccount:beeline-system:beeline-agent";
+
+/// How long the agents may take to come up.
+const ROLLOUT_LIMIT: &str = "--timeout=90s";
+/// How long a change may take from the API server to a node's maps. It takes milliseconds on an idle machine.
+const PROGRAM_LIMIT: Duration = Duration::from_secs(20);
+
+impl Cluster {
+    /// Installs Beeline by a folder of `deploy`.
+    pub fn install(&self, variant: &str) -> Result<()> {
+        self.kubectl().apply(&["--kustomize", &folder(variant)?], "")
+    }
+
+    /// Waits until every node's agent is ready.
+    pub fn wait_for_agents(&self) -> Result<()> {
+        let rollout = ["--namespace", SYSTEM, "rollout", "status", "daemonset/beeline", ROLLOUT_LIMIT];
+        self.kubectl().ask(&rollout).map(drop).map_err(|error| {
+            let pods = self.kubectl().ask(&["--namespace", SYSTEM, "get", "pods", "--output", "wide"]);
+            let logs = ["--namespace", SYSTEM, "logs", "daemonset/beeline", "--tail=20"];
+            let logs = self.kubectl().ask(&logs).unwrap_or_default();
+            error.context(format!("the agents are not ready:\n{}\n{logs}", pods.unwrap_or_default()))
+        })
+    }
+
+    /// What a command of Beeline writes in the agent's container of a node.
+    pub fn beeline(&self, node: &Node, arguments: &[&str]) -> Result<String> {
+        let on_node = format!("--field-selector=spec.nodeName={},status.phase=Running", node.name);
+        let selector = "--selector=app.kubernetes.io/name=beeline";
+        let get = ["--namespace", SYSTEM, "get", "pods", &on_node, selector, "--sort-by=.metadata.creationTimestamp"];
+        let pods = self.kubectl().json(&get)?;
+        let newest = list(&pods["items"]).last().and_then(|pod| pod["metadata"]["name"].as_str());
+        let pod = newest.with_context(|| format!("no agent runs on {}", node.name))?;
+        let mut words = vec!["--namespace", SYSTEM, "exec", pod, "--", "beeline"];
+        words.extend(arguments);
+        self.kubectl().ask(&words)
+    }
+
+    /// Waits until a node's maps have exactly these backends, with their weights, for a TCP frontend.
+    pub fn wait_until_programmed(
+        &self,
+        node: &Node,
+        frontend: SocketAddr,
+        backends: &BTreeMap<SocketAddr, u64>,
+    ) -> Result<()> {
+        let mut last = None;
+        let programmed = || {
+            let status = self.beeline(node, &["status", "--output", "json"]);
+            last = Some(status.and_then(|text| Ok(programmed(&serde_json::from_str(&text)?, frontend))));
+            last.as_ref()?.as_ref().is_ok_and(|found| found == backends).then_some(())
+        };
+        let what = format!("{} has {frontend} with {backends:?}", node.name);
+        wait::until(&what, PROGRAM_LIMIT, programmed).with_context(|| format!("the last it had: {last:?}"))
+    }
+}
+
+/// The backends of a TCP frontend and their weights, as `beeline status` has them.
+fn programmed(status: &Value, frontend: SocketAddr) -> BTreeMap<SocketAddr, u64> {
+    let ours = |found: &&Value| found["protocol"] == "TCP" && socket(found) == Some(frontend);
+    let groups = list(&status["frontends"]).filter(ours).flat_map(|found| list(&found["groups"]));
+    let backends = groups.flat_map(|group| list(&group["backends"]));
+    backends.filter_map(|backend| Some((socket(backend)?, backend["weight"].as_u64()?))).collect()
+}
+
+fn socket(value: &Value) -> Option<SocketAddr> {
+    let address: IpAddr = value["address"].as_str()?.parse().ok()?;
+    Some(SocketAddr::new(address, value["port"].as_u64()?.try_into().ok()?))
+}

@@ -1,0 +1,162 @@
+//! A namespace of a cluster for one test: with the examples or other objects in it, and gone with the value.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::{Cluster, Kubectl, Node, folder, list};
+use crate::netns::Lifetime;
+
+/// How long Pods may take to be ready, and objects to be served.
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// The annotation that gives a Pod its weight, and the weight of those without.
+const WEIGHT: (&str, u64) = ("beeline.dev/weight", 10);
+
+/// A namespace, by the name it has in the cluster.
+pub struct Sandbox<'a> {
+    kubectl: &'a Kubectl,
+    name: String,
+    lifetime: Lifetime,
+}
+
+/// A Pod, as the API server knows it.
+#[derive(Clone, Debug)]
+pub struct Pod {
+    /// Its name, which is also what its server calls itself.
+    pub name: String,
+    /// The node it runs on.
+    pub node: String,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Its weight, by its own annotation.
+    pub weight: u64,
+}
+
+impl<'a> Sandbox<'a> {
+    /// Makes the namespace.
+    pub fn create(cluster: &'a Cluster, name: &str) -> Result<Self> {
+        cluster.kubectl().ask(&["create", "namespace", name])?;
+        Ok(Self { kubectl: cluster.kubectl(), name: name.to_owned(), lifetime: Lifetime::Process })
+    }
+
+    /// A namespace that is there and stays.
+    pub fn existing(cluster: &'a Cluster, name: &str) -> Self {
+        Self { kubectl: cluster.kubectl(), name: name.to_owned(), lifetime: Lifetime::Kept }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `kubectl` in this namespace.
+    pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        let mut words = vec!["--namespace", &self.name];
+        words.extend(arguments);
+        self.kubectl.ask(&words)
+    }
+
+    /// Applies files of an example and waits until all Pods of its Deployments are ready.
+    pub fn apply_example(&self, example: &str, files: &[&str]) -> Result<()> {
+        let example = folder(example)?;
+        let paths: Vec<_> = files.iter().map(|file| format!("--filename={example}/{file}")).collect();
+        let mut words = vec!["--namespace", &self.name];
+        words.extend(paths.iter().map(String::as_str));
+        self.kubectl.apply(&words, "")?;
+        self.wait_for_deployments()
+    }
+
+    /// Applies manifests.
+    pub fn apply(&self, manifests: &str) -> Result<()> {
+        self.kubectl.apply(&["--namespace", &self.name, "--filename", "-"], manifests)
+    }
+
+    /// Waits until every Deployment has all its Pods, ready and of its present form.
+    pub fn wait_for_deployments(&self) -> Result<()> {
+        let timeout = format!("--timeout={}s", LIMIT.as_secs());
+        let deployments = self.kubectl(&["get", "deployments", "--output", "name"])?;
+        for deployment in deployments.lines() {
+            self.kubectl(&["rollout", "status", deployment, &timeout]).map_err(|error| {
+                let pods = self.kubectl(&["get", "pods", "--output", "wide"]).unwrap_or_default();
+                error.context(pods)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Waits for what `kubectl wait --for` takes.
+    pub fn wait(&self, object: &str, what: &str) -> Result<()> {
+        self.kubectl.wait(&self.name, object, what, LIMIT)
+    }
+
+    /// An object.
+    pub fn get(&self, object: &str) -> Result<Value> {
+        self.kubectl.json(&["--namespace", &self.name, "get", object])
+    }
+
+    /// The addresses that a Gateway has, once it is programmed.
+    pub fn gateway_addresses(&self, name: &str) -> Result<Vec<IpAddr>> {
+        let gateway = format!("gateway/{name}");
+        self.wait(&gateway, "condition=Programmed")?;
+        addresses(&self.get(&gateway)?["status"]["addresses"], "value")
+    }
+
+    /// The addresses that a Service of type `LoadBalancer` has, once it has any.
+    pub fn service_addresses(&self, name: &str) -> Result<Vec<IpAddr>> {
+        let service = format!("service/{name}");
+        self.wait(&service, "jsonpath={.status.loadBalancer.ingress[0].ip}")?;
+        addresses(&self.get(&service)?["status"]["loadBalancer"]["ingress"], "ip")
+    }
+
+    /// The Pods that a selector finds, but for those that end.
+    pub fn pods(&self, selector: &str) -> Result<Vec<Pod>> {
+        let pods = self.kubectl.json(&["--namespace", &self.name, "get", "pods", "--selector", selector])?;
+        let staying = list(&pods["items"]).filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+        staying.map(Pod::read).collect::<Option<_>>().with_context(|| format!("not every Pod of {selector} runs yet"))
+    }
+}
+
+impl Drop for Sandbox<'_> {
+    fn drop(&mut self) {
+        if self.lifetime == Lifetime::Process {
+            // The cluster ends soon after; until then a namespace that stays does no harm.
+            let _removed = self.kubectl.ask(&["delete", "namespace", &self.name, "--wait=false"]);
+        }
+    }
+}
+
+impl Pod {
+    fn read(pod: &Value) -> Option<Self> {
+        let addresses = list(&pod["status"]["podIPs"]).map(|entry| entry["ip"].as_str()?.parse().ok());
+        let weight = pod["metadata"]["annotations"][WEIGHT.0].as_str();
+        Some(Self {
+            name: pod["metadata"]["name"].as_str()?.to_owned(),
+            node: pod["spec"]["nodeName"].as_str()?.to_owned(),
+            addresses: addresses.collect::<Option<_>>()?,
+            weight: weight.map_or(Some(WEIGHT.1), |weight| weight.parse().ok())?,
+        })
+    }
+
+    /// The Pods of a node, and what its maps should have of them for a frontend of this address's family.
+    pub fn on_node<'p>(
+        pods: &'p [Self],
+        node: &Node,
+        frontend: IpAddr,
+        port: u16,
+    ) -> (Vec<&'p Self>, BTreeMap<SocketAddr, u64>) {
+        let local: Vec<_> = pods.iter().filter(|pod| pod.node == node.name).collect();
+        let address = |pod: &Self| pod.addresses.iter().find(|found| found.is_ipv4() == frontend.is_ipv4()).copied();
+        let backends =
+            local.iter().filter_map(|pod| Some((SocketAddr::new(address(pod)?, port), pod.weight))).collect();
+        (local, backends)
+    }
+}
+
+fn addresses(entries: &Value, field: &str) -> Result<Vec<IpAddr>> {
+    let parse = |entry: &Value| entry[field].as_str()?.parse().ok();
+    list(entries).map(parse).collect::<Option<_>>().with_context(|| format!("no addresses: {entries}"))
+}

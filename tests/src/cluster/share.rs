@@ -1,0 +1,116 @@
+//! Whose Pods got how many of a frontend's connections, node by node, against what the weights ask for.
+
+use std::net::SocketAddr;
+
+use anyhow::{Result, ensure};
+use serde::Serialize;
+
+use super::{Cluster, Node, Pod};
+
+/// What came of the connections through one node.
+#[derive(Clone, Debug, Serialize)]
+pub struct Shares {
+    /// The node.
+    pub node: String,
+    /// Where the connections were opened to.
+    pub frontend: SocketAddr,
+    /// How many were opened.
+    pub connections: u64,
+    /// The node's Pods.
+    pub pods: Vec<Share>,
+    /// How many were refused.
+    pub refused: u64,
+    /// What else went wrong.
+    pub failures: Vec<String>,
+}
+
+/// One Pod's part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Share {
+    /// The Pod.
+    pub pod: String,
+    /// Its weight.
+    pub weight: u64,
+    /// How many it should get.
+    pub expected: u64,
+    /// How many it got.
+    pub received: u64,
+}
+
+impl Shares {
+    /// Whether each Pod of the node got exactly its share, and nobody else got any. A node without Pods refuses all.
+    pub fn is_exact(&self) -> bool {
+        let received: u64 = self.pods.iter().map(|share| share.received).sum();
+        let expected = if self.pods.is_empty() { 0 } else { self.connections };
+        let each = self.pods.iter().all(|share| share.received == share.expected);
+        each && received == expected && self.refused == self.connections - expected && self.failures.is_empty()
+    }
+}
+
+impl Cluster {
+    /// Waits until a node has programmed its Pods for a TCP frontend, then opens connections through it. Their number must
+    /// be one that the weights divide evenly.
+    pub fn shares(
+        &self,
+        node: &Node,
+        frontend: SocketAddr,
+        pods: &[Pod],
+        port: u16,
+        connections: u64,
+    ) -> Result<Shares> {
+        let (local, backends) = Pod::on_node(pods, node, frontend.ip(), port);
+        self.wait_until_programmed(node, frontend, &backends)?;
+        let distribution = self.connections_by(node, frontend, usize::try_from(connections)?)?;
+        let total: u64 = local.iter().map(|pod| pod.weight).sum();
+        let share = |pod: &&Pod| {
+            let due = connections * pod.weight;
+            ensure!(due.is_multiple_of(total), "{connections} connections cannot be shared evenly by {total}");
+            let received = distribution.of(&pod.name);
+            Ok(Share { pod: pod.name.clone(), weight: pod.weight, expected: due / total, received })
+        };
+        Ok(Shares {
+            node: node.name.clone(),
+            frontend,
+            connections,
+            pods: local.iter().map(share).collect::<Result<_>>()?,
+            refused: distribution.refused,
+            failures: distribution.failures,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shares(received: &[u64], refused: u64) -> Shares {
+        let pods = [("v1", 5), ("v2", 3), ("v3", 1)].into_iter().zip(received);
+        let share = |((pod, weight), &received): ((&str, u64), &u64)| Share {
+            pod: pod.to_owned(),
+            weight,
+            expected: weight,
+            received,
+        };
+        Shares {
+            node: "node1".to_owned(),
+            frontend: "192.0.2.1:80".parse().unwrap(),
+            connections: 9,
+            pods: pods.map(share).collect(),
+            refused,
+            failures: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn only_what_arrives_by_weight_and_nowhere_else_is_exact() {
+        assert!(shares(&[5, 3, 1], 0).is_exact());
+        assert!(!shares(&[4, 4, 1], 0).is_exact());
+        assert!(!shares(&[5, 3, 0], 1).is_exact());
+    }
+
+    #[test]
+    fn a_node_without_pods_refuses_every_connection() {
+        assert!(shares(&[], 9).is_exact());
+        assert!(!shares(&[], 8).is_exact());
+    }
+}

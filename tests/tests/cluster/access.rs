@@ -1,0 +1,88 @@
+//! The agents may do what they need, and nothing that would harm a cluster if an agent fell into wrong hands.
+
+use anyhow::Result;
+use beeline_tests::cluster::{AGENT, Cluster, SYSTEM};
+
+use crate::installed;
+
+/// Whether the agents may do it, by what the API server says.
+fn may(cluster: &Cluster, verb: &str, resource: &str, namespace: &str) -> Result<bool> {
+    let user = format!("--as={AGENT}");
+    let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+    let subresource = format!("--subresource={subresource}");
+    // `no` is also the exit code 1.
+    let words = ["auth", "can-i", verb, resource, &subresource, &user, "--namespace", namespace];
+    match cluster.kubectl().ask(&words) {
+        Ok(_) => Ok(true),
+        Err(error) if format!("{error:#}").contains(": no") => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[test]
+fn agents_may_read_what_says_where_traffic_goes_and_write_its_status() -> Result<()> {
+    let cluster = installed()?;
+    let read = [
+        "services",
+        "pods",
+        "nodes",
+        "namespaces",
+        "endpointslices.discovery.k8s.io",
+        "gateways.gateway.networking.k8s.io",
+        "tcproutes.gateway.networking.k8s.io",
+        "upstreams.beeline.dev",
+        "addresspools.beeline.dev",
+        "clusterlinks.beeline.dev",
+        "customresourcedefinitions.apiextensions.k8s.io",
+    ];
+    let written = [
+        "services/status",
+        "pods/status",
+        "gateways.gateway.networking.k8s.io/status",
+        "udproutes.gateway.networking.k8s.io/status",
+        "upstreams.beeline.dev/status",
+        "clusterlinks.beeline.dev/status",
+    ];
+
+    for resource in read {
+        assert!(may(cluster, "watch", resource, "default")?, "watch {resource}");
+    }
+    for resource in written {
+        assert!(may(cluster, "patch", resource, "default")?, "patch {resource}");
+    }
+    assert!(may(cluster, "create", "events.events.k8s.io", "default")?);
+    assert!(may(cluster, "update", "leases.coordination.k8s.io", SYSTEM)?);
+    assert!(may(cluster, "get", "secrets", SYSTEM)?);
+    Ok(())
+}
+
+#[test]
+fn agents_may_neither_read_secrets_elsewhere_nor_change_what_they_follow() -> Result<()> {
+    let cluster = installed()?;
+    let refused = [
+        ("get", "secrets"),
+        ("list", "secrets"),
+        ("create", "pods"),
+        ("create", "pods/exec"),
+        ("patch", "pods"),
+        ("delete", "pods"),
+        ("patch", "services"),
+        ("patch", "nodes"),
+        ("update", "gateways.gateway.networking.k8s.io"),
+        ("patch", "upstreams.beeline.dev"),
+        ("update", "leases.coordination.k8s.io"),
+        ("create", "serviceaccounts/token"),
+        ("impersonate", "users"),
+        ("create", "clusterrolebindings.rbac.authorization.k8s.io"),
+    ];
+
+    for (verb, resource) in refused {
+        assert!(!may(cluster, verb, resource, "default")?, "{verb} {resource}");
+    }
+    for (verb, resource) in
+        [("create", "secrets"), ("patch", "secrets"), ("create", "pods"), ("patch", "daemonsets.apps")]
+    {
+        assert!(!may(cluster, verb, resource, SYSTEM)?, "{verb} {resource} in {SYSTEM}");
+    }
+    Ok(())
+}
