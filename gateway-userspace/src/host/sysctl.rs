@@ -1,5 +1,8 @@
 //! Network settings of the kernel, as files under `/proc/sys/net` of the current network namespace.
+//!
+//! Containers see a `/proc/sys` that is read-only; `BEELINE_PROC_SYS` names where it lies besides.
 
+use std::env;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -36,7 +39,8 @@ impl Sysctl {
     }
 
     fn file(&self) -> PathBuf {
-        Path::new("/proc/sys").join(&self.0)
+        let root = env::var_os("BEELINE_PROC_SYS").filter(|root| !root.is_empty());
+        root.map_or_else(|| PathBuf::from("/proc/sys"), PathBuf::from).join(&self.0)
     }
 }
 
