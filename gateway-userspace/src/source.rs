@@ -18,6 +18,7 @@ pub mod problem;
 pub mod remote;
 pub mod reported;
 pub mod route;
+mod schema;
 pub mod upstream;
 pub mod validate;
 pub mod watch;

@@ -6,84 +6,140 @@
 
 use std::{env, fs, path::Path};
 
-use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use super::{reported::UpstreamStatus, upstream::UpstreamSpec, validate};
+use super::address_pool::AddressPoolSpec;
+use super::cluster_link::ClusterLinkSpec;
+use super::reported::{AddressPoolStatus, ClusterLinkStatus, UpstreamStatus};
+use super::upstream::UpstreamSpec;
+use super::{Kind, schema, validate};
 
-/// The columns that `kubectl get upstreams` shows after the name.
-fn upstream_columns() -> Value {
-    json!([
-        { "name": "Type", "type": "string", "jsonPath": ".spec.type" },
-        { "name": "Algorithm", "type": "string", "jsonPath": ".spec.algorithm" },
-        { "name": "First Service", "type": "string", "jsonPath": ".spec.services[0].name" },
-        { "name": "Backends", "type": "string", "jsonPath": ".status.summary" },
-        { "name": "Resolved", "type": "string", "jsonPath": ".status.conditions[?(@.type=='ResolvedRefs')].status" },
-        { "name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp" },
-    ])
+/// What differs from kind to kind.
+struct Definition {
+    kind: Kind,
+    plural: &'static str,
+    short_name: &'static str,
+    description: &'static str,
+    /// The columns that `kubectl get` shows between the name and the age: title, type, path.
+    columns: &'static [(&'static str, &'static str, &'static str)],
+    spec: Value,
+    status: Value,
 }
 
-fn upstream() -> Value {
-    json!({
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": { "name": "upstreams.beeline.dev" },
-        "spec": {
-            "group": "beeline.dev",
-            "names": {
-                "categories": ["beeline"],
-                "kind": "Upstream",
-                "listKind": "UpstreamList",
-                "plural": "upstreams",
-                "shortNames": ["ups"],
-                "singular": "upstream",
-            },
-            "scope": "Namespaced",
-            "versions": [{
-                "name": "v1alpha1",
-                "served": true,
-                "storage": true,
-                "additionalPrinterColumns": upstream_columns(),
-                "subresources": { "status": {} },
-                "schema": { "openAPIV3Schema": {
-                    "description": "A named list of weighted services.",
-                    "type": "object",
-                    "required": ["spec"],
-                    "properties": { "spec": schema::<UpstreamSpec>(), "status": schema::<UpstreamStatus>() },
-                }},
-            }],
+fn definitions() -> [Definition; 3] {
+    [
+        Definition {
+            kind: Kind::Upstream,
+            plural: "upstreams",
+            short_name: "ups",
+            description: "A named list of weighted services.",
+            columns: &[
+                ("Type", "string", ".spec.type"),
+                ("Algorithm", "string", ".spec.algorithm"),
+                ("First Service", "string", ".spec.services[0].name"),
+                ("Backends", "string", ".status.summary"),
+                ("Resolved", "string", ".status.conditions[?(@.type=='ResolvedRefs')].reason"),
+            ],
+            spec: schema::of::<UpstreamSpec>(),
+            status: schema::of::<UpstreamStatus>(),
         },
-    })
+        Definition {
+            kind: Kind::AddressPool,
+            plural: "addresspools",
+            short_name: "apool",
+            description: "Addresses that Gateways and Services get when they ask for none.",
+            columns: &[
+                ("Addresses", "string", ".spec.addresses"),
+                ("Priority", "integer", ".spec.priority"),
+                ("Assigned", "integer", ".status.assigned"),
+                ("Total", "integer", ".status.total"),
+                ("Accepted", "string", ".status.conditions[?(@.type=='Accepted')].reason"),
+            ],
+            spec: schema::of::<AddressPoolSpec>(),
+            status: schema::of::<AddressPoolStatus>(),
+        },
+        Definition {
+            kind: Kind::ClusterLink,
+            plural: "clusterlinks",
+            short_name: "clink",
+            description: "Another cluster, whose Services an Upstream may name.",
+            columns: &[
+                ("Secret", "string", ".spec.kubeconfigSecretRef.name"),
+                ("Namespaces", "string", ".spec.remoteNamespaces"),
+                ("Services", "integer", ".status.services"),
+                ("Authorized", "string", ".status.conditions[?(@.type=='Authorized')].reason"),
+                ("Connected", "string", ".status.conditions[?(@.type=='Connected')].reason"),
+            ],
+            spec: schema::of::<ClusterLinkSpec>(),
+            status: schema::of::<ClusterLinkStatus>(),
+        },
+    ]
 }
 
-/// A type's schema as API servers take it: no references, no title.
-fn schema<T: JsonSchema>() -> Value {
-    let mut settings = SchemaSettings::openapi3();
-    settings.inline_subschemas = true;
-    settings.meta_schema = None;
-    let mut schema = settings.into_generator().into_root_schema_for::<T>();
-    schema.remove("title");
-    schema.to_value()
+impl Definition {
+    fn to_value(&self) -> Value {
+        let kind = self.kind.name();
+        let scope = if self.kind.is_namespaced() { "Namespaced" } else { "Cluster" };
+        json!({
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": { "name": format!("{}.beeline.dev", self.plural) },
+            "spec": {
+                "group": "beeline.dev",
+                "names": {
+                    "categories": ["beeline"],
+                    "kind": kind,
+                    "listKind": format!("{kind}List"),
+                    "plural": self.plural,
+                    "shortNames": [self.short_name],
+                    "singular": kind.to_lowercase(),
+                },
+                "scope": scope,
+                "versions": [{
+                    "name": "v1alpha1",
+                    "served": true,
+                    "storage": true,
+                    "additionalPrinterColumns": self.columns(),
+                    "subresources": { "status": {} },
+                    "schema": { "openAPIV3Schema": {
+                        "description": self.description,
+                        "type": "object",
+                        "required": ["spec"],
+                        "properties": { "spec": self.spec, "status": self.status },
+                    }},
+                }],
+            },
+        })
+    }
+
+    fn columns(&self) -> Vec<Value> {
+        let age = ("Age", "date", ".metadata.creationTimestamp");
+        let column = |(name, of, path): &(&str, &str, &str)| json!({ "name": name, "type": of, "jsonPath": path });
+        self.columns.iter().chain([&age]).map(column).collect()
+    }
 }
 
 #[test]
-fn the_committed_definition_of_upstreams_is_the_one_of_the_type() {
-    let definition = upstream();
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds/beeline.dev_upstreams.yaml");
-    if env::var_os("BLESS").is_some() {
-        let text = serde_saphyr::to_string(&definition).unwrap();
-        fs::write(&file, format!("# Made from the type `Upstream`: see gateway-userspace/src/source/crds.rs.\n{text}"))
-            .unwrap();
+fn the_committed_definitions_are_those_of_the_types() {
+    for definition in definitions() {
+        let value = definition.to_value();
+        let name = format!("../deploy/crds/beeline.dev_{}.yaml", definition.plural);
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        if env::var_os("BLESS").is_some() {
+            let head =
+                format!("# Made from the type `{}`: see gateway-userspace/src/source/crds.rs.\n", definition.kind);
+            fs::write(&file, head + &serde_saphyr::to_string(&value).unwrap()).unwrap();
+        }
+
+        let committed: Value = serde_saphyr::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+
+        assert_eq!(committed, value, "run `BLESS=1 cargo test -p gateway-userspace crds`");
     }
-
-    let committed: Value = serde_saphyr::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
-
-    assert_eq!(committed, definition, "run `BLESS=1 cargo test -p gateway-userspace crds`");
 }
 
 #[test]
 fn every_algorithm_of_the_definition_is_one_that_is_served() {
-    let spec = schema::<UpstreamSpec>();
+    let spec = schema::of::<UpstreamSpec>();
     let names = spec["properties"]["algorithm"]["enum"].as_array().unwrap();
 
     for name in names {

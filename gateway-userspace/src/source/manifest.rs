@@ -3,14 +3,17 @@
 //! Documents are told apart before they are parsed, so a broken one hides none of the others. `List`s are taken
 //! apart. Nothing is remembered here: what to do about an object that used to be good is `folder`'s business.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tracing::debug;
 
+use super::address_pool::AddressPoolSpec;
+use super::cluster_link::ClusterLinkSpec;
 use super::kinds::{Recognised, recognise};
-use super::upstream::unknown_fields;
+use super::schema::{self, unknown_fields};
+use super::upstream::UpstreamSpec;
 use super::validate::validate;
 use super::{Entry, Kind, Name, ObjectId, Origin, Problem, Severity, Written};
 
@@ -195,8 +198,8 @@ fn label(value: &Value, kind: &str) -> String {
 /// Reads what a value says it is.
 pub fn typed(id: &ObjectId, value: &Value, origin: &Origin) -> Result<Written, Vec<Problem>> {
     let mut problems = unquoted(id, value, origin);
-    if id.kind == Kind::Upstream {
-        let unknown = unknown_fields(value);
+    if let Some(spec) = spec_schema(id.kind) {
+        let unknown = unknown_fields(value, spec);
         problems.extend(unknown.into_iter().map(|(field, message)| origin.error(id, field, message)));
     }
     if !problems.is_empty() {
@@ -216,6 +219,28 @@ pub fn typed(id: &ObjectId, value: &Value, origin: &Origin) -> Result<Written, V
         Kind::Node => read(id, value, origin).map(Written::Node),
         Kind::AddressPool => read(id, value, origin).map(Written::AddressPool),
         Kind::ClusterLink => read(id, value, origin).map(Written::ClusterLink),
+    }
+}
+
+/// The schema of a kind of our own, of which we know all the fields there are.
+fn spec_schema(kind: Kind) -> Option<&'static Value> {
+    static UPSTREAM: LazyLock<Value> = LazyLock::new(schema::of::<UpstreamSpec>);
+    static ADDRESS_POOL: LazyLock<Value> = LazyLock::new(schema::of::<AddressPoolSpec>);
+    static CLUSTER_LINK: LazyLock<Value> = LazyLock::new(schema::of::<ClusterLinkSpec>);
+    match kind {
+        Kind::Upstream => Some(&UPSTREAM),
+        Kind::AddressPool => Some(&ADDRESS_POOL),
+        Kind::ClusterLink => Some(&CLUSTER_LINK),
+        Kind::Service
+        | Kind::EndpointSlice
+        | Kind::Pod
+        | Kind::Gateway
+        | Kind::GatewayClass
+        | Kind::ReferenceGrant
+        | Kind::TcpRoute
+        | Kind::UdpRoute
+        | Kind::Namespace
+        | Kind::Node => None,
     }
 }
 

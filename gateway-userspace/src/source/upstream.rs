@@ -8,8 +8,6 @@ use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::kinds::closest;
-
 /// How many services an Upstream may name.
 pub const MAX_UPSTREAM_SERVICES: usize = 20;
 
@@ -26,9 +24,16 @@ pub struct Upstream {
     pub status: Option<Value>,
 }
 
+/// A host with or without a port.
+const HOST: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*(:[1-9][0-9]{0,4})?$";
+
 /// What an Upstream asks for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!has(self.hostHeader) || !has(self.backendType) || !(self.backendType in ['TCP', 'UDP'])",
+    "message": "TCP and UDP have no Host header: leave hostHeader out or change backendType",
+}]))]
 pub struct UpstreamSpec {
     /// `Kubernetes`, which is also the default.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
@@ -44,6 +49,7 @@ pub struct UpstreamSpec {
     pub backend_type: Option<String>,
     /// The `Host` the Pods see; for HTTP only.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 259), regex(pattern = HOST))]
     pub host_header: Option<String>,
     /// One to twenty services.
     #[schemars(length(min = 1, max = MAX_UPSTREAM_SERVICES))]
@@ -59,9 +65,10 @@ pub struct UpstreamService {
     pub cluster_ref: Option<ClusterRef>,
     /// The Service's namespace; the Upstream's if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = super::schema::check_label)]
     pub namespace: Option<String>,
     /// The Service's name.
-    #[schemars(length(min = 1))]
+    #[schemars(transform = super::schema::check_label)]
     pub name: String,
     /// The Service's port.
     #[schemars(range(min = 1, max = 65_535))]
@@ -80,6 +87,7 @@ pub struct UpstreamService {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterRef {
     /// The `ClusterLink`'s name.
+    #[schemars(transform = super::schema::check_name)]
     pub name: String,
 }
 
@@ -94,116 +102,5 @@ pub(super) fn check_selector(schema: &mut Schema) {
             },
             { "properties": { "operator": { "enum": ["Exists", "DoesNotExist"] }, "values": { "maxItems": 0 } } },
         ]);
-    }
-}
-
-const UPSTREAM: &[&str] = &["apiVersion", "kind", "metadata", "spec", "status"];
-const METADATA: &[&str] = &[
-    "annotations",
-    "creationTimestamp",
-    "deletionGracePeriodSeconds",
-    "deletionTimestamp",
-    "finalizers",
-    "generateName",
-    "generation",
-    "labels",
-    "managedFields",
-    "name",
-    "namespace",
-    "ownerReferences",
-    "resourceVersion",
-    "selfLink",
-    "uid",
-];
-const SPEC: &[&str] = &["algorithm", "backendType", "hostHeader", "services", "type"];
-const SERVICE: &[&str] = &["clusterRef", "name", "namespace", "podSelector", "port", "weight"];
-const CLUSTER_REF: &[&str] = &["name"];
-const SELECTOR: &[&str] = &["matchExpressions", "matchLabels"];
-const EXPRESSION: &[&str] = &["key", "operator", "values"];
-
-/// The fields of an Upstream's document that an Upstream does not have, each with what to do about it.
-pub fn unknown_fields(document: &Value) -> Vec<(String, String)> {
-    let mut unknown = Vec::new();
-    let mut look = |value: &Value, path: &str, known: &[&str]| {
-        let Some(map) = value.as_object() else { return };
-        for name in map.keys().filter(|name| !known.contains(&name.as_str())) {
-            let field = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-            unknown.push((field, advice(name, known)));
-        }
-    };
-
-    look(document, "", UPSTREAM);
-    look(&document["metadata"], "metadata", METADATA);
-    look(&document["spec"], "spec", SPEC);
-    for (index, service) in document["spec"]["services"].as_array().into_iter().flatten().enumerate() {
-        let path = format!("spec.services[{index}]");
-        let selector = &service["podSelector"];
-        look(service, &path, SERVICE);
-        look(&service["clusterRef"], &format!("{path}.clusterRef"), CLUSTER_REF);
-        look(selector, &format!("{path}.podSelector"), SELECTOR);
-        for (number, expression) in selector["matchExpressions"].as_array().into_iter().flatten().enumerate() {
-            look(expression, &format!("{path}.podSelector.matchExpressions[{number}]"), EXPRESSION);
-        }
-    }
-    unknown
-}
-
-fn advice(name: &str, known: &[&str]) -> String {
-    match closest(name, known.iter().copied()) {
-        Some(meant) => format!("unknown field: did you mean `{meant}`?"),
-        None => format!("unknown field: remove it, or use one of {}", known.join(", ")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_misspelt_field_is_found_at_any_depth_with_a_suggestion() {
-        let document = json!({
-            "apiVersion": "beeline.dev/v1alpha1", "kind": "Upstream", "metadata": {"name": "a", "lables": {}},
-            "spec": {"algoritm": "Random", "services": [{"name": "a", "port": 1, "wieght": 1}]}
-        });
-
-        let unknown = unknown_fields(&document);
-
-        assert_eq!(
-            unknown,
-            [
-                ("metadata.lables".into(), "unknown field: did you mean `labels`?".into()),
-                ("spec.algoritm".into(), "unknown field: did you mean `algorithm`?".into()),
-                ("spec.services[0].wieght".into(), "unknown field: did you mean `weight`?".to_string()),
-            ]
-        );
-    }
-
-    #[test]
-    fn every_field_an_upstream_has_is_known() {
-        let service = UpstreamService {
-            cluster_ref: Some(ClusterRef { name: "east".into() }),
-            namespace: Some("shop".into()),
-            name: "httpbin".into(),
-            port: 8000,
-            weight: Some(5),
-            pod_selector: Some(LabelSelector::default()),
-        };
-        let upstream = Upstream {
-            metadata: ObjectMeta::default(),
-            spec: UpstreamSpec {
-                type_: Some("Kubernetes".into()),
-                algorithm: Some("Random".into()),
-                backend_type: Some("HTTP".into()),
-                host_header: Some("httpbin.internal".into()),
-                services: vec![service],
-            },
-            status: None,
-        };
-
-        let document = serde_json::to_value(&upstream).unwrap();
-
-        assert_eq!(unknown_fields(&document), []);
-        assert_eq!(document["spec"].as_object().unwrap().len(), SPEC.len());
-        assert_eq!(document["spec"]["services"][0].as_object().unwrap().len(), SERVICE.len());
     }
 }

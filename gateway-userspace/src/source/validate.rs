@@ -4,19 +4,23 @@
 //! An error here makes the object as a whole invalid; a source then keeps its last good version. What only shows
 //! between objects (a missing Service, two owners of one frontend) is for `translate` to find.
 
+mod custom;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use gateway_api::apis::experimental::gateways::Gateway;
 use gateway_common::{Address, Algorithm, Port};
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use super::address_pool::unfit;
 use super::kinds::closest;
-use super::upstream::MAX_UPSTREAM_SERVICES;
-use super::{ObjectId, Origin, Problem, Route, Upstream, Written};
+use super::{ObjectId, Origin, Problem, Route, Written};
+
+pub use custom::parse_label;
 
 /// The VIPs a Service asks for, comma separated, of both families.
 pub const ADDRESSES_ANNOTATION: &str = "beeline.dev/addresses";
@@ -24,6 +28,9 @@ pub const ADDRESSES_ANNOTATION: &str = "beeline.dev/addresses";
 pub const ALGORITHM_ANNOTATION: &str = "beeline.dev/algorithm";
 /// The greatest weight of a `backendRef` (Gateway API, `BackendRef.weight`).
 pub const MAX_REFERENCE_WEIGHT: i32 = 1_000_000;
+
+/// The longest session affinity that the API server takes: a day.
+const MAX_AFFINITY_SECONDS: i32 = 86_400;
 
 /// What is wrong with an object by itself.
 pub fn validate(id: &ObjectId, origin: &Origin, object: &Written) -> Vec<Problem> {
@@ -35,12 +42,9 @@ pub fn validate(id: &ObjectId, origin: &Origin, object: &Written) -> Vec<Problem
         Written::Upstream(upstream) => findings.upstream(upstream),
         Written::Gateway(gateway) => findings.gateway(gateway),
         Written::TcpRoute(route) | Written::UdpRoute(route) => findings.route(route),
-        Written::GatewayClass(_)
-        | Written::ReferenceGrant(_)
-        | Written::Namespace(_)
-        | Written::Node(_)
-        | Written::AddressPool(_)
-        | Written::ClusterLink(_) => {}
+        Written::GatewayClass(_) | Written::ReferenceGrant(_) | Written::Namespace(_) | Written::Node(_) => {}
+        Written::AddressPool(pool) => findings.address_pool(pool),
+        Written::ClusterLink(link) => findings.cluster_link(link),
     }
     findings.problems
 }
@@ -59,16 +63,16 @@ pub fn parse_vip(text: &str) -> Result<Address, String> {
         return Err(format!("`{text}` is not an IP address: use something like 192.0.2.1 or 2001:db8::1"));
     };
     let address = Address::from(address);
-    let class = match address.to_ip() {
-        ip if ip.is_unspecified() => "the unspecified address",
-        ip if ip.is_loopback() => "a loopback address",
-        ip if ip.is_multicast() => "a multicast address",
-        IpAddr::V4(ip) if ip.is_broadcast() => "the broadcast address",
-        IpAddr::V4(ip) if ip.is_link_local() => "a link-local address",
-        IpAddr::V6(ip) if ip.is_unicast_link_local() => "a link-local address",
-        IpAddr::V4(_) | IpAddr::V6(_) => return Ok(address),
-    };
+    let Some(class) = unfit(address) else { return Ok(address) };
     Err(format!("{text} is {class} and cannot be a VIP: use an address that clients can reach"))
+}
+
+/// A CIDR, or what is wrong with it. Blanks around it and bits beyond the prefix mean nothing, as for the API server.
+pub fn parse_cidr(text: &str) -> Result<IpNet, String> {
+    match text.trim().parse::<IpNet>() {
+        Ok(net) => Ok(net.trunc()),
+        Err(_) => Err(format!("`{text}` is not a CIDR: use something like 192.0.2.0/24 or 2001:db8::/32")),
+    }
 }
 
 /// An algorithm by its name, or what is wrong with it.
@@ -159,6 +163,16 @@ impl Findings<'_> {
         if let Some(address) = spec.load_balancer_ip.as_deref().filter(|address| !address.is_empty()) {
             self.check("spec.loadBalancerIP", parse_vip(address));
         }
+        for (index, range) in spec.load_balancer_source_ranges.iter().flatten().enumerate() {
+            self.check(format!("spec.loadBalancerSourceRanges[{index}]"), parse_cidr(range));
+        }
+        let client_ip = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
+        if let Some(seconds) = client_ip.and_then(|config| config.timeout_seconds)
+            && !(1..=MAX_AFFINITY_SECONDS).contains(&seconds)
+        {
+            let message = format!("{seconds} is not a time-out: use 1 to {MAX_AFFINITY_SECONDS} seconds");
+            self.error("spec.sessionAffinityConfig.clientIP.timeoutSeconds", message);
+        }
     }
 
     fn endpoint_slice(&mut self, slice: &EndpointSlice) {
@@ -203,53 +217,6 @@ impl Findings<'_> {
                 let field = format!("spec.containers[{container}].ports[{index}]");
                 self.check(format!("{field}.containerPort"), parse_port(port.container_port.into()));
                 self.protocol(format!("{field}.protocol"), port.protocol.as_ref());
-            }
-        }
-    }
-
-    fn upstream(&mut self, upstream: &Upstream) {
-        let spec = &upstream.spec;
-        self.choose("spec.type", spec.type_.as_ref(), "a type of Upstream", &["Kubernetes"]);
-        if let Some(name) = &spec.algorithm {
-            self.check("spec.algorithm", parse_algorithm(name));
-        }
-        let types = ["HTTP", "HTTPS", "H2C", "GRPC", "TCP", "UDP"];
-        self.choose("spec.backendType", spec.backend_type.as_ref(), "a backend type", &types);
-        match spec.services.len() {
-            0 => self.error("spec.services", "an Upstream needs at least one service: use 1 to 20"),
-            1..=MAX_UPSTREAM_SERVICES => {}
-            // One error is clearer than one more for each of the services.
-            count => return self.error("spec.services", format!("{count} services are too many: use 1 to 20")),
-        }
-        for (index, service) in spec.services.iter().enumerate() {
-            let field = |name: &str| format!("spec.services[{index}].{name}");
-            if service.name.is_empty() {
-                self.error(field("name"), "empty: name a Service");
-            }
-            self.check(field("port"), parse_port(service.port));
-            if let Some(weight) = service.weight
-                && u16::try_from(weight).is_err()
-            {
-                self.error(field("weight"), format!("{weight} is not a weight: use 0 to 65535"));
-            }
-            if let Some(selector) = &service.pod_selector {
-                self.selector(&field("podSelector"), selector);
-            }
-        }
-    }
-
-    fn selector(&mut self, field: &str, selector: &LabelSelector) {
-        for (index, expression) in selector.match_expressions.iter().flatten().enumerate() {
-            let field = |name: &str| format!("{field}.matchExpressions[{index}].{name}");
-            let operators = ["DoesNotExist", "Exists", "In", "NotIn"];
-            self.choose(field("operator"), Some(&expression.operator), "an operator", &operators);
-            let has_values = expression.values.as_ref().is_some_and(|values| !values.is_empty());
-            match expression.operator.as_str() {
-                "In" | "NotIn" if !has_values => self.error(field("values"), "missing: In and NotIn need values"),
-                "Exists" | "DoesNotExist" if has_values => {
-                    self.error(field("values"), "Exists and DoesNotExist take no values: remove them");
-                }
-                _ => {}
             }
         }
     }
