@@ -49,7 +49,7 @@ pub struct Service {
     /// The clients that may begin a connection; without it everybody. A range of the other family than the VIP's lets
     /// nobody in.
     pub sources: Option<BTreeSet<IpNet>>,
-    /// How many ready backends on other nodes get no traffic from here yet.
+    /// How many ready backends on other nodes and in other clusters get no traffic from here yet.
     pub remote: u32,
 }
 

@@ -8,16 +8,19 @@ mod attachments;
 mod conditions;
 mod endpoints;
 mod gateways;
+mod links;
 mod listeners;
 mod ownership;
 mod pods;
 mod pool;
 mod pools;
+mod ports;
 mod references;
 mod selector;
 mod services;
 pub mod statuses;
 mod topology;
+mod upstreams;
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,16 +31,19 @@ use std::sync::Arc;
 use gateway_common::{Address, FrontendKey};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::model::Model;
+use crate::model::{Model, Service};
 use crate::source::{FolderSource, ObjectId, Objects, Origin, Problem, Route, Sourced};
 use attachments::Attachments;
 use endpoints::Cluster;
+use links::Links;
 use ownership::Ownership;
 use pools::Assignments;
 use services::ServiceFrontend;
+use upstreams::Clusters;
 
 pub use endpoints::DEFAULT_WEIGHT;
 pub use gateways::{CONTROLLER_NAME, GATEWAY_CLASS};
+pub use pools::{Given, SHARING_ANNOTATION};
 pub use services::{DIRECT_ACCESS_ANNOTATION, LOAD_BALANCER_CLASS};
 pub use statuses::Statuses;
 
@@ -70,6 +76,8 @@ pub struct Translation {
     pub vips: BTreeMap<Address, VipOrigin>,
     /// What the objects' status should say.
     pub statuses: Statuses,
+    /// The addresses that owners have from pools: what the next translation is to start from.
+    pub given: Given,
 }
 
 /// The object and the field that ask for a VIP.
@@ -90,9 +98,16 @@ impl VipOrigin {
     }
 }
 
-/// Translates all objects.
+/// Translates all objects, as if they were seen for the first time.
 pub fn translate(objects: &Objects, options: &Options) -> Translation {
+    translate_after(&Given::new(), objects, options)
+}
+
+/// Translates all objects; what an earlier translation gave out, its owners keep.
+pub fn translate_after(given: &Given, objects: &Objects, options: &Options) -> Translation {
     let cluster = Cluster::new(objects, options.node.as_deref());
+    let links = Links::new(objects);
+    let clusters = Clusters { here: &cluster, links: &links };
     let mut report = Report::default();
     cluster.report_weights(&mut report);
 
@@ -100,7 +115,8 @@ pub fn translate(objects: &Objects, options: &Options) -> Translation {
     let gateways = gateways::ours(objects);
     let attachments = Attachments::new(objects, &gateways, &mut report);
     let wishes = services.iter().filter_map(services::OurService::wish);
-    let assignments = Assignments::of(wishes.chain(gateways.iter().filter_map(gateways::OurGateway::wish)).collect());
+    let wishes: Vec<_> = wishes.chain(gateways.iter().filter_map(gateways::OurGateway::wish)).collect();
+    let assignments = Assignments::of(objects, &wishes, given);
     attachments.report(&gateways, &mut report);
 
     let mut claims = Vec::new();
@@ -121,11 +137,7 @@ pub fn translate(objects: &Objects, options: &Options) -> Translation {
         translation.vips.entry(claim.key.address).or_insert_with(|| claim.vip_origin());
     }
     for claim in ownership.owners() {
-        let service = match claim.behind {
-            Behind::Service(frontend) => Some(services::service(&cluster, claim.key, frontend)),
-            Behind::Route(route) => Some(references::service(&cluster, claim.key, route, &mut report)),
-            Behind::Nothing => None,
-        };
+        let service = served(clusters, claim);
         translation.model.services.extend(service.map(|service| (claim.key, Arc::new(service))));
     }
     let facts = conditions::Facts {
@@ -137,6 +149,10 @@ pub fn translate(objects: &Objects, options: &Options) -> Translation {
         ownership: &ownership,
     };
     translation.statuses = facts.statuses(&mut report);
+    translation.statuses.upstreams = upstreams::statuses(clusters, &mut report);
+    translation.statuses.cluster_links = links.statuses();
+    translation.statuses.address_pools.clone_from(assignments.pool_statuses());
+    translation.given = assignments.given();
     refuse_addresses_of_pods(&cluster, &mut translation, &mut report);
     translation.model.living_pods = cluster.living_pods();
     translation.model.health_checks = services.iter().filter_map(|service| service.health_check(&cluster)).collect();
@@ -146,6 +162,15 @@ pub fn translate(objects: &Objects, options: &Options) -> Translation {
     translation.vips.retain(|address, _| in_use.contains(address));
     translation.problems = report.problems.into_iter().collect();
     translation
+}
+
+/// What stands behind a claim that is fulfilled; nothing behind a listener without a route.
+fn served(clusters: Clusters<'_>, claim: &Claim<'_>) -> Option<Service> {
+    match claim.behind {
+        Behind::Service(frontend) => Some(services::service(clusters.here, claim.key, frontend)),
+        Behind::Route(route) => Some(references::service(clusters, claim.key, route)),
+        Behind::Nothing => None,
+    }
 }
 
 /// A VIP that is a Pod's own address would take the Pod off the network.

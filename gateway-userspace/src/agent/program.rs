@@ -130,7 +130,8 @@ impl Programmer {
 
     /// Reads the objects and works out what they ask for.
     pub fn read(&mut self) {
-        (self.translation, self.source_problems) = self.parts.source.translate(&self.parts.options);
+        (self.translation, self.source_problems) =
+            self.parts.source.translate(&self.translation.given, &self.parts.options);
         self.model = Arc::new(std::mem::take(&mut self.translation.model));
     }
 

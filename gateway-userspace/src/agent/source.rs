@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::config::{Config, ObjectsFrom};
 use crate::source::watch::Changes;
 use crate::source::{FolderSource, Problem};
-use crate::translate::{Options, Translation, translate};
+use crate::translate::{Given, Options, Translation, translate_after};
 
 /// Where objects come from.
 pub enum Source {
@@ -34,11 +34,11 @@ impl Source {
     }
 
     /// What the objects ask for, and what is wrong with them one by one.
-    pub fn translate(&mut self, options: &Options) -> (Translation, Vec<Problem>) {
+    pub fn translate(&mut self, given: &Given, options: &Options) -> (Translation, Vec<Problem>) {
         match self {
             Self::Folder(folder, _) => {
                 let snapshot = folder.read();
-                (translate(&snapshot.objects, options), snapshot.problems)
+                (translate_after(given, &snapshot.objects, options), snapshot.problems)
             }
         }
     }

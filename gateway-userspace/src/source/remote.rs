@@ -1,20 +1,12 @@
 //! What is known of another cluster, over a `ClusterLink`.
 
-use std::collections::BTreeMap;
+use super::Objects;
 
-use k8s_openapi::api::core::v1::Service;
-
-use super::{EndpointSlice, Name, Pod, Sourced};
-
-/// Another cluster's Services and what stands behind them, of the namespaces that its link names.
+/// Another cluster's objects: Services, slices and Pods by their metadata alone, of the namespaces that its link names.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Remote {
-    /// Services.
-    pub services: BTreeMap<Name, Sourced<Service>>,
-    /// `EndpointSlice`s.
-    pub endpoint_slices: BTreeMap<Name, Sourced<EndpointSlice>>,
-    /// Pods, by their metadata alone.
-    pub pods: BTreeMap<Name, Sourced<Pod>>,
+    /// The objects; what is not mentioned above is never in here.
+    pub objects: Objects,
     /// How the link does.
     pub health: LinkHealth,
 }

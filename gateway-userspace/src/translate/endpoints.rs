@@ -37,6 +37,14 @@ impl Family {
         if address.to_ip().is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
+    /// As `ipFamilies` has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+
     fn is_of(self, address: IpAddr) -> bool {
         address.is_ipv4() == (self == Self::V4)
     }

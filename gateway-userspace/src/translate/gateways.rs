@@ -5,8 +5,9 @@ use gateway_api::apis::experimental::gateways::Gateway;
 use gateway_common::{Address, FrontendKey};
 
 use super::attachments::Attachments;
+use super::endpoints::Family;
 use super::listeners::{Listener, judge};
-use super::pools::{Assignments, Wish};
+use super::pools::{Assignments, Need, Wish, sharing_key};
 use super::{Behind, Claim, Field, Report};
 use crate::source::validate::parse_vip;
 use crate::source::{Kind, Name, ObjectId, Objects, Sourced};
@@ -88,16 +89,32 @@ impl<'a> OurGateway<'a> {
     }
 
     /// The addresses that it would like to have; nothing if all that it names are unusable, or it is not accepted.
-    pub fn wish(&self) -> Option<Wish> {
+    pub fn wish(&self) -> Option<Wish<'a>> {
         if !self.is_accepted() || self.asked.is_empty() && !self.unusable.is_empty() {
             return None;
         }
-        let status = self.found.object.status.as_ref().and_then(|status| status.addresses.as_ref());
+        let gateway = &self.found.object;
+        let named = gateway.spec.addresses.as_deref().unwrap_or_default();
+        let wants_any =
+            named.is_empty() || named.iter().any(|address| address.value.as_deref().unwrap_or("").is_empty());
+        let mut families = if wants_any { vec![Family::V4, Family::V6] } else { Vec::new() };
+        families.retain(|family| !self.asked.iter().any(|(address, _)| Family::of(*address) == *family));
+        let status = gateway.status.as_ref().and_then(|status| status.addresses.as_ref());
         let current = status.into_iter().flatten().enumerate().filter_map(|(index, address)| {
             Some((parse_vip(&address.value).ok()?, format!("status.addresses[{index}].value")))
         });
-        let field = "spec.addresses".to_string();
-        Some(Wish { id: self.id.clone(), asked: self.asked.clone(), field, current: current.collect() })
+        let listeners = self.listeners.iter().filter(|listener| listener.is_valid());
+        Some(Wish {
+            id: self.id.clone(),
+            created: gateway.metadata.creation_timestamp.as_ref(),
+            asked: self.asked.clone(),
+            families,
+            need: Need::Each,
+            ports: listeners.filter_map(|listener| Some((listener.protocol?, listener.port?))).collect(),
+            sharing_key: sharing_key(&gateway.metadata),
+            current: current.collect(),
+            field: "spec.addresses",
+        })
     }
 
     /// The frontends that it asks for; `at` is its place among ours.
@@ -134,9 +151,7 @@ impl<'a> OurGateway<'a> {
         for (field, message) in &self.unusable {
             report.add(origin.error(&self.id, &**field, &**message));
         }
-        if let Some(refusal) = assignments.refusal(&self.id) {
-            report.add(origin.error(&self.id, &*refusal.field, &*refusal.message));
-        }
+        assignments.report(&self.id, origin, report);
         for (index, listener) in self.listeners.iter().enumerate() {
             let field = |name: &str| format!("spec.listeners[{index}].{name}");
             if let Some(message) = unsupported_protocol(listener) {

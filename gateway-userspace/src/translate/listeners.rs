@@ -120,7 +120,7 @@ fn is_namespace_allowed(objects: &Objects, allowed: Option<&AllowedNamespaces>, 
 }
 
 /// The labels of a Namespace. Without its object, as in a folder, the one that every Namespace has by itself is known.
-fn namespace_labels(objects: &Objects, namespace: &str) -> Arc<Labels> {
+pub(super) fn namespace_labels(objects: &Objects, namespace: &str) -> Arc<Labels> {
     match objects.namespaces.get(&Name::new("", namespace)) {
         Some(found) => found.object.clone(),
         None => Arc::new(Labels::from(&Wanted::from([(NAMESPACE_NAME_LABEL.to_string(), namespace.to_string())]))),

@@ -1,63 +1,141 @@
-//! Which addresses Services and Gateways have: those they ask for, else those that their status was given.
+//! Which address each Gateway and Service has: the one it asks for, the one it was given, or the lowest that is free.
+//!
+//! What an owner was given is read back from its status and never moved, whatever becomes of the pool. Owners come in
+//! order of age, so equal objects give equal addresses. Nothing here runs through a range: a pool of 2^64 addresses costs
+//! what one of two does. Who asks for what is gathered in `wishes`, and what a pool holds is for `ranges`.
 
-use std::collections::BTreeMap;
+mod allocator;
+mod ranges;
+mod wishes;
 
-use gateway_common::Address;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::source::ObjectId;
+use gateway_common::{Address, Port, Protocol};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-/// What an object would like to have.
-#[derive(Debug)]
-pub(super) struct Wish {
+use super::endpoints::Family;
+use super::statuses::PoolStatus;
+use super::{Report, by_age};
+use crate::source::{Name, ObjectId, Objects, Origin};
+use allocator::Allocator;
+
+pub(super) use wishes::{families, sharing_key};
+
+/// The annotation by which owners of one namespace agree to share an address: its value is the same on all of them.
+pub const SHARING_ANNOTATION: &str = "beeline.dev/allow-shared-address";
+
+/// The addresses that owners were given without a status to read them back from, by owner.
+pub type Given = BTreeMap<ObjectId, Vec<Address>>;
+
+/// What an owner exposes.
+type Ports = BTreeSet<(Protocol, Port)>;
+
+/// What one owner wants.
+#[derive(Clone, Debug)]
+pub(super) struct Wish<'a> {
+    /// The Gateway or Service.
     pub id: ObjectId,
-    /// The addresses it names, each with the field that does.
+    pub created: Option<&'a Time>,
+    /// Addresses that its spec names, each with the field.
     pub asked: Vec<(Address, String)>,
-    /// The field that would name one.
-    pub field: String,
-    /// The addresses that its status says it has, each with the field that does.
+    /// The families in which it wants an address from a pool, the best first; empty if it asks for all it wants.
+    pub families: Vec<Family>,
+    pub need: Need,
+    /// What it exposes: owners that share an address must not have one in common.
+    pub ports: Ports,
+    /// What owners have in common that share an address.
+    pub sharing_key: Option<&'a str>,
+    /// What its status says that it has, each with the field.
     pub current: Vec<(Address, String)>,
+    /// The field that would ask for an address.
+    pub field: &'static str,
 }
 
-/// Why an object does not have all that it would like to.
+/// How many of the families an owner needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// One address, of the first family that has one.
+    First,
+    /// One of each family, as far as there are any.
+    Each,
+    /// One of each family, or something is wrong.
+    All,
+}
+
+/// Why an owner does not have what it wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
-    /// `AddressNotAssigned` or `AddressNotUsable`.
+    /// `AddressNotAssigned` or `AddressNotUsable`, as Gateway API has it.
     pub reason: &'static str,
-    /// What is wrong and what to do.
     pub message: String,
-    /// The field that would have to change.
+    /// The field to mend.
     pub field: String,
 }
 
-/// What every object has.
-#[derive(Debug, Default)]
+/// What one owner has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Assigned {
+    addresses: Vec<(Address, String)>,
+    refusal: Option<Refusal>,
+    /// What is served all the same but deserves a word: the field and a sentence.
+    notes: Vec<(String, String)>,
+    /// Whether the addresses come from pools and not from the spec.
+    is_given: bool,
+}
+
+/// Who has which address, and how the pools do.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Assignments {
-    addresses: BTreeMap<ObjectId, Vec<(Address, String)>>,
-    refusals: BTreeMap<ObjectId, Refusal>,
+    owners: BTreeMap<ObjectId, Assigned>,
+    pools: BTreeMap<Name, PoolStatus>,
 }
 
 impl Assignments {
-    /// Gives everybody what he asks for, or leaves him what he has.
-    pub fn of(wishes: Vec<Wish>) -> Self {
-        let mut assignments = Self::default();
-        for Wish { id, asked, field, current } in wishes {
-            let addresses = if asked.is_empty() { current } else { asked };
-            if addresses.is_empty() {
-                let message = "asks for no address, and no pool has one for it: name its VIPs".to_string();
-                assignments.refusals.insert(id.clone(), Refusal { reason: "AddressNotAssigned", message, field });
-            }
-            assignments.addresses.insert(id, addresses);
-        }
-        assignments
+    /// Fulfils wishes in the order that keeps what is: what statuses say, what this process gave, what is asked for, and
+    /// only then what is new. Within each the older comes first.
+    pub fn of(objects: &Objects, wishes: &[Wish<'_>], given: &Given) -> Self {
+        let mut wishes: Vec<&Wish<'_>> = wishes.iter().collect();
+        wishes.sort_by(|a, b| by_age(a.created, &a.id, b.created, &b.id));
+        let mut allocator = Allocator::new(objects, wishes);
+        allocator.keep_what_statuses_say();
+        allocator.keep_what_was_given(given);
+        allocator.grant_what_is_asked_for();
+        allocator.assign_what_is_missing();
+        let pools = allocator.pool_statuses(objects);
+        Self { owners: allocator.into_owners(), pools }
     }
 
-    /// The addresses that an object has and may use, each with the field that asked for it.
+    /// The addresses of an owner, each with the field that stands for it in messages.
     pub fn addresses(&self, id: &ObjectId) -> &[(Address, String)] {
-        self.addresses.get(id).map_or(&[], Vec::as_slice)
+        self.owners.get(id).map_or(&[], |assigned| &assigned.addresses)
     }
 
-    /// Why it does not have all that it would like to.
+    /// Why an owner does not have all that it wants.
     pub fn refusal(&self, id: &ObjectId) -> Option<&Refusal> {
-        self.refusals.get(id)
+        self.owners.get(id)?.refusal.as_ref()
+    }
+
+    /// Names what an owner does not have, and what deserves a word.
+    pub fn report(&self, id: &ObjectId, origin: &Origin, report: &mut Report) {
+        for (field, note) in self.owners.get(id).into_iter().flat_map(|assigned| &assigned.notes) {
+            report.add(origin.warning(id, &**field, &**note));
+        }
+        if let Some(refusal) = self.refusal(id) {
+            report.add(origin.error(id, &*refusal.field, &*refusal.message));
+        }
+    }
+
+    /// What the pools' status should say.
+    pub fn pool_statuses(&self) -> &BTreeMap<Name, PoolStatus> {
+        &self.pools
+    }
+
+    /// What owners have from pools, to be remembered until it stands in their status.
+    pub fn given(&self) -> Given {
+        let given = self.owners.iter().filter(|(_, assigned)| assigned.is_given && !assigned.addresses.is_empty());
+        given.map(|(id, assigned)| (id.clone(), assigned.addresses.iter().map(|(ip, _)| *ip).collect())).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

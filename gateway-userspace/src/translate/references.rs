@@ -9,28 +9,36 @@ use gateway_api::apis::experimental::tcproutes::TcpRouteRulesBackendRefs;
 use gateway_common::{Algorithm, FrontendKey, Protocol};
 use k8s_openapi::api::core::v1::{Service as KubernetesService, ServicePort};
 
-use super::endpoints::{Cluster, DEFAULT_WEIGHT, Family, protocol_of};
+use super::endpoints::{Cluster, DEFAULT_WEIGHT, Family};
 use super::listeners::GATEWAY_GROUP;
 use super::pool::{Members, Pool};
+use super::ports::{NoPort, service_port};
+use super::upstreams::{self, Clusters};
 use super::{Report, RouteRef};
 use crate::model::{Group, Service};
-use crate::source::upstream::UpstreamService;
 use crate::source::validate::parse_algorithm;
-use crate::source::{Kind, Name, ObjectId, Objects, Sourced, Upstream};
+use crate::source::{Kind, Name, Objects, Sourced, Upstream};
 
-const UPSTREAM_GROUP: &str = "beeline.dev";
+pub(super) const UPSTREAM_GROUP: &str = "beeline.dev";
 
 /// Why a reference leads nowhere.
 #[derive(Debug)]
 pub(super) struct Broken {
     /// The field of the reference that is to change.
-    field: &'static str,
+    pub field: &'static str,
     /// The reason of Gateway API.
     pub reason: &'static str,
     /// What is wrong and what to do.
     pub message: String,
     /// Whether the target has an error of its own that says so.
-    is_told: bool,
+    pub is_told: bool,
+}
+
+impl Broken {
+    /// Says that something else says so already, if it does.
+    pub fn told_if(self, is_told: bool) -> Self {
+        Self { is_told, ..self }
+    }
 }
 
 /// Why references of a route lead nowhere, each with its field. Those are the same on every node and for every frontend.
@@ -56,7 +64,8 @@ pub(super) fn report(route: RouteRef<'_>, broken: &[(String, Broken)], report: &
 }
 
 /// The groups of a route, seen from one frontend.
-pub(super) fn service(cluster: &Cluster<'_>, key: FrontendKey, route: RouteRef<'_>, report: &mut Report) -> Service {
+pub(super) fn service(clusters: Clusters<'_>, key: FrontendKey, route: RouteRef<'_>) -> Service {
+    let cluster = clusters.here;
     let resolver = Resolver { objects: cluster.objects, route };
     let view = View { cluster, family: Family::of(key.address) };
     let mut taken = BTreeSet::new();
@@ -67,7 +76,7 @@ pub(super) fn service(cluster: &Cluster<'_>, key: FrontendKey, route: RouteRef<'
         let members = match resolver.resolve(reference, target.as_ref()) {
             Ok(Resolved::Service(name, port)) => view.service_pool(name, port).into_members(),
             Ok(Resolved::Upstream(name, upstream)) => {
-                view.upstream_pool(&resolver, name, upstream, report).into_members()
+                upstreams::members(clusters, name, &upstream.object, view.family, key.protocol)
             }
             Err(_) => Members::default(),
         };
@@ -175,22 +184,10 @@ impl<'a> Resolver<'a> {
     }
 
     fn service_port(&self, name: &Name, number: i64) -> Result<ServiceAt<'a>, Broken> {
-        let objects = self.objects;
-        let Some(Sourced { object: service, .. }) = objects.services.get(name) else {
-            return Err(missing(objects, Kind::Service, name));
-        };
-        let ports = || service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
-        let mut same_number = ports().filter(|port| i64::from(port.port) == number).peekable();
-        if same_number.peek().is_none() {
-            let known: Vec<String> = ports().map(|port| port.port.to_string()).collect();
-            let message = format!("Service {name} has no port {number}: use one of {}", known.join(", "));
-            return Err(broken("port", "BackendNotFound", message));
-        }
-        let protocol = self.protocol();
-        let found = same_number.find(|port| protocol_of(port) == Some(protocol));
-        found.map(|port| (&**service, port)).ok_or_else(|| {
-            let message = format!("port {number} of Service {name} is not a {protocol} port: use another");
-            broken("port", "UnsupportedProtocol", message)
+        service_port(&self.objects.services, name, number, Some(self.protocol())).map_err(|missing| match missing {
+            NoPort::NoService => self::missing(self.objects, Kind::Service, name),
+            NoPort::NoNumber(message) => broken("port", "BackendNotFound", message),
+            NoPort::OtherProtocol(message) => broken("port", "UnsupportedProtocol", message),
         })
     }
 
@@ -218,83 +215,18 @@ impl<'a> View<'a> {
         }
         pool
     }
-
-    /// All services of an Upstream, as one pool. One that leads nowhere is named and left out.
-    fn upstream_pool(
-        &self,
-        resolver: &Resolver<'_>,
-        name: &Name,
-        found: &Sourced<Upstream>,
-        report: &mut Report,
-    ) -> Pool<'a> {
-        let Sourced { object: upstream, origin } = found;
-        let id = ObjectId { kind: Kind::Upstream, name: name.clone() };
-        let mut pool = Pool::default();
-        for (index, entry) in upstream.spec.services.iter().enumerate() {
-            let field = format!("spec.services[{index}]");
-            match self.add_entry(resolver, name, entry, &mut pool) {
-                Ok(Selected::Some) => {}
-                Ok(Selected::NoneOf(count)) => {
-                    let message = format!("selects none of the Service's {count} endpoints: check the Pods' labels");
-                    report.add(origin.warning(&id, format!("{field}.podSelector"), message));
-                }
-                Err(broken) if broken.is_told => {}
-                Err(broken) => report.add(origin.error(&id, format!("{field}.{}", broken.field), broken.message)),
-            }
-        }
-        pool
-    }
-
-    fn add_entry(
-        &self,
-        resolver: &Resolver<'_>,
-        upstream: &Name,
-        entry: &UpstreamService,
-        pool: &mut Pool<'a>,
-    ) -> Result<Selected, Broken> {
-        if let Some(cluster) = &entry.cluster_ref {
-            let message =
-                format!("cluster `{}` is not known here: leave clusterRef out for this cluster", cluster.name);
-            return Err(broken("clusterRef", "BackendNotFound", message));
-        }
-        let name = Name::new(entry.namespace.as_deref().unwrap_or(&upstream.namespace), &*entry.name);
-        let from = Party { group: UPSTREAM_GROUP, kind: Kind::Upstream, namespace: &upstream.namespace };
-        if !is_granted(resolver.objects, from, "", Kind::Service, &name) {
-            let message = missing_grant(Kind::Upstream, &upstream.namespace, Kind::Service, &name);
-            return Err(broken("namespace", "RefNotPermitted", message));
-        }
-        let (service, port) = resolver.service_port(&name, entry.port)?;
-        let weight = entry.weight.and_then(|weight| u16::try_from(weight).ok()).unwrap_or(DEFAULT_WEIGHT);
-        let candidates = self.cluster.candidates(&name, service, port, self.family);
-        let count = candidates.len();
-        let mut selected = 0;
-        for candidate in candidates {
-            if entry.pod_selector.as_ref().is_none_or(|selector| candidate.is_selected(selector)) {
-                selected += 1;
-                pool.add(candidate, weight);
-            }
-        }
-        Ok(if selected == 0 && count > 0 { Selected::NoneOf(count) } else { Selected::Some })
-    }
-}
-
-/// Whether an entry's selector found what it looks for.
-enum Selected {
-    Some,
-    /// There are endpoints, but it wants none of them.
-    NoneOf(usize),
 }
 
 /// Who refers to something.
 #[derive(Clone, Copy)]
-struct Party<'a> {
-    group: &'a str,
-    kind: Kind,
-    namespace: &'a str,
+pub(super) struct Party<'a> {
+    pub group: &'a str,
+    pub kind: Kind,
+    pub namespace: &'a str,
 }
 
 /// Whether a reference stays in its namespace or a `ReferenceGrant` over there allows it.
-fn is_granted(objects: &Objects, from: Party<'_>, group: &str, kind: Kind, name: &Name) -> bool {
+pub(super) fn is_granted(objects: &Objects, from: Party<'_>, group: &str, kind: Kind, name: &Name) -> bool {
     if from.namespace == name.namespace {
         return true;
     }
@@ -311,7 +243,7 @@ fn is_granted(objects: &Objects, from: Party<'_>, group: &str, kind: Kind, name:
     })
 }
 
-fn missing_grant(from: Kind, from_namespace: &str, kind: Kind, name: &Name) -> String {
+pub(super) fn missing_grant(from: Kind, from_namespace: &str, kind: Kind, name: &Name) -> String {
     format!(
         "{kind} {name} is in another namespace: create a ReferenceGrant in `{}` from {from}s of `{from_namespace}` to \
          {kind}s",
@@ -322,12 +254,12 @@ fn missing_grant(from: Kind, from_namespace: &str, kind: Kind, name: &Name) -> S
 fn missing(objects: &Objects, kind: Kind, name: &Name) -> Broken {
     if objects.is_rejected(kind, name) {
         let broken = broken("name", "BackendNotFound", format!("{kind} {name} has an error of its own: correct it"));
-        return Broken { is_told: true, ..broken };
+        return broken.told_if(true);
     }
     broken("name", "BackendNotFound", format!("{kind} {name} does not exist: create it or correct the name"))
 }
 
-fn broken(field: &'static str, reason: &'static str, message: String) -> Broken {
+pub(super) fn broken(field: &'static str, reason: &'static str, message: String) -> Broken {
     Broken { field, reason, message, is_told: false }
 }
 

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Service as KubernetesService, ServicePort, Serv
 
 use super::endpoints::{Candidate, Cluster, DEFAULT_WEIGHT, Family, protocol_of};
 use super::pool::Pool;
-use super::pools::{Assignments, Wish};
+use super::pools::{Assignments, Need, Wish, families, sharing_key};
 use super::{Behind, Claim, Field, Options, Report};
 use crate::model::{Group, HealthCheck, Service};
 use crate::source::validate::{ADDRESSES_ANNOTATION, ALGORITHM_ANNOTATION, parse_algorithm, parse_port, parse_vip};
@@ -83,14 +83,24 @@ impl<'a> OurService<'a> {
     }
 
     /// The addresses that it would like to have; nothing if all that it names are unusable.
-    pub fn wish(&self) -> Option<Wish> {
+    pub fn wish(&self) -> Option<Wish<'a>> {
         if self.asked.is_empty() && !self.unusable.is_empty() {
             return None;
         }
         let current = current_addresses(&self.found.object);
         let current = current.filter(|(address, _)| of_its_families(self.spec, *address).is_ok()).collect();
-        let field = format!("metadata.annotations[{ADDRESSES_ANNOTATION}]");
-        Some(Wish { id: self.id.clone(), asked: self.asked.clone(), field, current })
+        let (families, need) = if self.asked.is_empty() { families(self.spec) } else { (Vec::new(), Need::First) };
+        Some(Wish {
+            id: self.id.clone(),
+            created: self.found.object.metadata.creation_timestamp.as_ref(),
+            asked: self.asked.clone(),
+            families,
+            need,
+            ports: self.ports().map(|(_, _, (port, protocol))| (protocol, port)).collect(),
+            sharing_key: sharing_key(&self.found.object.metadata),
+            current,
+            field: "metadata.annotations[beeline.dev/addresses]",
+        })
     }
 
     /// Its ports that can be balanced, each with its place in the spec.
@@ -122,9 +132,7 @@ impl<'a> OurService<'a> {
         for (field, message) in &self.unusable {
             report.add(origin.error(&self.id, &**field, &**message));
         }
-        if let Some(refusal) = assignments.refusal(&self.id) {
-            report.add(origin.error(&self.id, &*refusal.field, &*refusal.message));
-        }
+        assignments.report(&self.id, origin, report);
         for field in self.unbalanced_ports() {
             report.add(origin.error(&self.id, field.to_string(), NOT_BALANCED));
         }
@@ -203,7 +211,7 @@ fn annotation<'a>(service: &'a KubernetesService, key: &str) -> Option<&'a str> 
 /// An address of a family that the Service does not have would have no endpoints.
 fn of_its_families(spec: &ServiceSpec, address: Address) -> Result<Address, String> {
     let families = spec.ip_families.as_deref().unwrap_or_default();
-    let family = if Family::of(address) == Family::V4 { "IPv4" } else { "IPv6" };
+    let family = Family::of(address).name();
     if families.is_empty() || families.iter().any(|own| own == family) {
         return Ok(address);
     }

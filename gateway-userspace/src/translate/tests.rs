@@ -3,6 +3,7 @@
 mod conflicts;
 mod endpoints;
 mod examples;
+mod linked;
 mod nodes;
 mod routes;
 mod services;

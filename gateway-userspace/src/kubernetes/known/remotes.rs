@@ -30,9 +30,9 @@ impl Known {
         let had_problems = self.problems.remove(&(Some(link.to_string()), id.clone())).is_some();
         let Some(remote) = self.objects.remotes.get_mut(link) else { return had_problems };
         let was_there = match id.kind {
-            Kind::Service => remote.services.remove(&id.name).is_some(),
-            Kind::EndpointSlice => remote.endpoint_slices.remove(&id.name).is_some(),
-            Kind::Pod => remote.pods.remove(&id.name).is_some(),
+            Kind::Service => remote.objects.services.remove(&id.name).is_some(),
+            Kind::EndpointSlice => remote.objects.endpoint_slices.remove(&id.name).is_some(),
+            Kind::Pod => remote.objects.pods.remove(&id.name).is_some(),
             _ => false,
         };
         was_there || had_problems
@@ -60,9 +60,9 @@ fn names(remote: &Remote, scope: &Scope) -> Vec<Name> {
         Scope::All(_) | Scope::LocalPods => true,
     };
     match scope.kind() {
-        Kind::Service => remote.services.keys().filter(within).cloned().collect(),
-        Kind::EndpointSlice => remote.endpoint_slices.keys().filter(within).cloned().collect(),
-        Kind::Pod => remote.pods.keys().filter(within).cloned().collect(),
+        Kind::Service => remote.objects.services.keys().filter(within).cloned().collect(),
+        Kind::EndpointSlice => remote.objects.endpoint_slices.keys().filter(within).cloned().collect(),
+        Kind::Pod => remote.objects.pods.keys().filter(within).cloned().collect(),
         _ => Vec::new(),
     }
 }
@@ -70,9 +70,9 @@ fn names(remote: &Remote, scope: &Scope) -> Vec<Name> {
 fn insert(remote: &mut Remote, entry: Entry) -> bool {
     let Entry { id, origin, object } = entry;
     match object {
-        Object::Service(object) => put(&mut remote.services, id.name, Sourced { object, origin }),
-        Object::EndpointSlice(object) => put(&mut remote.endpoint_slices, id.name, Sourced { object, origin }),
-        Object::Pod(object) => put(&mut remote.pods, id.name, Sourced { object, origin }),
+        Object::Service(object) => put(&mut remote.objects.services, id.name, Sourced { object, origin }),
+        Object::EndpointSlice(object) => put(&mut remote.objects.endpoint_slices, id.name, Sourced { object, origin }),
+        Object::Pod(object) => put(&mut remote.objects.pods, id.name, Sourced { object, origin }),
         _ => false,
     }
 }

@@ -209,7 +209,7 @@ fn listeners_that_we_cannot_serve_and_gateways_without_address_are_named() {
         problems(&translated(&without)),
         [
             "document 1: Gateway shop/edge: spec.addresses: \
-             asks for no address, and no pool has one for it: name its VIPs",
+             the Gateway asks for no address and there is no AddressPool: name its VIPs, or create a pool",
             "document 1: Gateway shop/edge: spec.listeners[1].protocol: `HTTP` is not supported yet: use TCP or UDP",
         ]
     );

@@ -70,7 +70,7 @@ fn addresses_come_from_the_annotation_else_the_spec_else_the_status() {
     assert_eq!(
         problems(&translated(&manifest("", "", ""))),
         ["document 1: Service default/a: metadata.annotations[beeline.dev/addresses]: \
-          asks for no address, and no pool has one for it: name its VIPs"]
+          the Service asks for no address and there is no AddressPool: name its VIPs, or create a pool"]
     );
 }
 

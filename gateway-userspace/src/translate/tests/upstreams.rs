@@ -72,7 +72,8 @@ fn services_that_lead_nowhere_are_named_and_the_others_take_over() {
             "spec.services[2].port: Service shop/web has no port 8001: use one of 8000",
             "spec.services[3].namespace: Service other/web is in another namespace: create a ReferenceGrant in \
              `other` from Upstreams of `shop` to Services",
-            "spec.services[4].clusterRef: cluster `east` is not known here: leave clusterRef out for this cluster",
+            "spec.services[4].clusterRef.name: ClusterLink east does not exist: create it, or leave clusterRef out for this \
+             cluster",
             "spec.services[5].podSelector: selects none of the Service's 3 endpoints: check the Pods' labels",
         ]
         .map(|problem| format!("document 3: Upstream shop/all: {problem}"))
@@ -111,7 +112,10 @@ fn an_upstream_of_the_other_protocol_is_refused() {
 
     assert_eq!(
         problems(&translation),
-        ["document 2: TCPRoute shop/web: spec.rules[0].backendRefs[0].name: \
-          Upstream shop/all has backendType UDP, which TCP does not carry"]
+        [
+            "document 2: TCPRoute shop/web: spec.rules[0].backendRefs[0].name: Upstream shop/all has backendType UDP, which \
+             TCP does not carry",
+            "document 3: Upstream shop/all: spec.services[0].port: port 8000 of Service shop/web is not a UDP port: use another",
+        ]
     );
 }
