@@ -5,6 +5,7 @@
 
 mod check;
 mod dump;
+mod link_role;
 mod names;
 mod probe;
 mod run;
@@ -73,6 +74,7 @@ enum Command {
     Check(check::Arguments),
     Probe(probe::Arguments),
     Unload(unload::Arguments),
+    LinkRole(link_role::Arguments),
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -119,6 +121,7 @@ fn execute(command: Command, bpffs: &Path) -> anyhow::Result<Outcome> {
         Command::Check(arguments) => check::execute(&arguments, bpffs),
         Command::Probe(arguments) => probe::execute(&arguments),
         Command::Unload(arguments) => unload::execute(&arguments, bpffs),
+        Command::LinkRole(arguments) => link_role::execute(&arguments),
     }
 }
 
