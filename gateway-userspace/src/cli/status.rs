@@ -155,7 +155,7 @@ fn frontends(dump: &Dump) -> Table {
             frontend.owner.clone().unwrap_or_else(|| "-".to_owned()),
             frontend.algorithm.clone(),
             frontend.affinity().unwrap_or_else(|| "-".to_owned()),
-            sources(frontend),
+            sources(frontend.sources.as_deref()),
             frontend.connections.new.to_string(),
             frontend.connections.active.to_string(),
             frontend.traffic.packets.to_string(),
@@ -166,8 +166,8 @@ fn frontends(dump: &Dump) -> Table {
 }
 
 /// The clients that a frontend lets in: the first range and how many more there are.
-fn sources(frontend: &FrontendDump) -> String {
-    match frontend.sources.as_deref() {
+fn sources(ranges: Option<&[String]>) -> String {
+    match ranges {
         None => "all".to_owned(),
         Some([]) => "none".to_owned(),
         Some([only]) => only.clone(),
@@ -268,6 +268,17 @@ mod tests {
         assert_eq!(age(190_000_000, now), "2h46m");
         assert_eq!(age(0, now), "2d7h");
         assert_eq!(age(300_000_000, now), "0s");
+    }
+
+    #[test]
+    fn of_source_ranges_the_first_is_named_and_the_others_are_counted() {
+        let ranges = ["10.0.0.0/8", "192.0.2.0/24", "198.51.100.7/32"].map(str::to_owned);
+
+        assert_eq!(
+            [0, 1, 3].map(|count| sources(Some(&ranges[..count]))),
+            ["none", "10.0.0.0/8", "10.0.0.0/8 and 2 more"]
+        );
+        assert_eq!(sources(None), "all");
     }
 
     #[test]
