@@ -80,6 +80,8 @@ pub struct Names {
     pub references: BTreeMap<String, String>,
     /// `TCP 10.0.0.1:8080` and the Pod's fingerprint → the Pod.
     pub backends: BTreeMap<String, String>,
+    /// `TCP 10.96.0.1:80` → how many ready backends it has on other nodes, if it has any.
+    pub elsewhere: BTreeMap<String, u32>,
 }
 
 impl Names {
@@ -88,6 +90,9 @@ impl Names {
         let mut names = Self::default();
         for (key, service) in &model.services {
             names.frontends.insert(key.to_string(), service.owner.clone());
+            if service.remote > 0 {
+                names.elsewhere.insert(key.to_string(), service.remote);
+            }
             for group in &service.groups {
                 names.references.insert(fingerprint_text(fingerprint(&group.reference)), group.reference.clone());
                 for (backend, member) in &group.members {
@@ -214,7 +219,8 @@ mod tests {
             members: BTreeMap::from([(backend, member)]),
         };
         let key = FrontendKey::new(Address::from_v4([192, 0, 2, 1]), Port::new(80), Protocol::TCP);
-        let service = Service { owner: "Service shop/web".to_owned(), groups: vec![group], ..Service::default() };
+        let service =
+            Service { owner: "Service shop/web".to_owned(), groups: vec![group], remote: 2, ..Service::default() };
         let socket = "10.0.0.1:80".parse().expect("a socket");
 
         let names = Names::of(&Model {
@@ -224,6 +230,7 @@ mod tests {
         });
 
         assert_eq!(names.frontends["TCP 192.0.2.1:80"], "Service shop/web");
+        assert_eq!(names.elsewhere["TCP 192.0.2.1:80"], 2);
         assert_eq!(names.backend("TCP", socket, &fingerprint_text(pod.raw())), Some("shop/new".to_owned()));
         assert_eq!(names.backend("TCP", socket, &fingerprint_text(PodId::from_uid("old").raw())), None);
     }

@@ -40,6 +40,8 @@ struct Status {
     agent: Agent,
     links: Vec<LinkView>,
     dump: Dump,
+    /// How many ready backends each frontend has on other nodes.
+    elsewhere: BTreeMap<String, u32>,
 }
 
 /// The same as JSON: counts stand under their names.
@@ -51,6 +53,7 @@ struct Document<'a> {
     flows: &'a FlowsDump,
     frontends: &'a [FrontendDump],
     idle_backends: &'a [BackendDump],
+    backends_elsewhere: &'a BTreeMap<String, u32>,
     drops: BTreeMap<&'a str, u64>,
     events: BTreeMap<&'a str, u64>,
 }
@@ -66,9 +69,10 @@ pub fn execute(arguments: &Arguments, bpffs: &Path) -> anyhow::Result<Outcome> {
     let view = View::open(bpffs)?;
     let directory = RunDirectory::of(bpffs)?;
     let mut dump = view.dump()?;
-    names::fill(&mut dump, &directory.names());
+    let names = directory.names();
+    names::fill(&mut dump, &names);
     let agent = Agent { running: dataplane::is_locked(bpffs)?, state: directory.state() };
-    let status = Status { agent, links: view.links(), dump };
+    let status = Status { agent, links: view.links(), dump, elsewhere: names.elsewhere };
     match arguments.output {
         Output::Json => print_json(&document(&status))?,
         Output::Text => print(&text(&status, arguments.all, SystemTime::now())?)?,
@@ -80,13 +84,14 @@ fn document(status: &Status) -> Document<'_> {
     fn counts(counters: &[CounterDump]) -> BTreeMap<&str, u64> {
         counters.iter().map(|counter| (counter.name.as_str(), counter.packets)).collect()
     }
-    let Status { agent, links, dump } = status;
+    let Status { agent, links, dump, elsewhere } = status;
     Document {
         agent,
         links,
         flows: &dump.flows,
         frontends: &dump.frontends,
         idle_backends: &dump.idle_backends,
+        backends_elsewhere: elsewhere,
         drops: counts(&dump.drops),
         events: counts(&dump.events),
     }
@@ -97,7 +102,7 @@ fn text(status: &Status, all: bool, now: SystemTime) -> Result<String, std::fmt:
     agent(&mut out, status, now)?;
     let sections = [
         ("FRONTENDS", frontends(&status.dump)),
-        ("BACKENDS", backends(&status.dump)),
+        ("BACKENDS", backends(&status.dump, &status.elsewhere)),
         ("DROPS", counters(&status.dump.drops, all)),
         ("EVENTS", counters(&status.dump.events, all)),
     ];
@@ -175,8 +180,9 @@ fn sources(ranges: Option<&[String]>) -> String {
     }
 }
 
-/// A backend stands once for each frontend it serves; its counters are those of all of them.
-fn backends(dump: &Dump) -> Table {
+/// A backend stands once for each frontend it serves; its counters are those of all of them. Those on other nodes are only
+/// counted: they get no traffic from here.
+fn backends(dump: &Dump, elsewhere: &BTreeMap<String, u32>) -> Table {
     let mut table =
         Table::new(["FRONTEND", "REFERENCE", "BACKEND", "POD", "WEIGHT", "SHARE", "NEW", "ACTIVE", "PACKETS", "BYTES"]);
     for frontend in &dump.frontends {
@@ -194,6 +200,12 @@ fn backends(dump: &Dump) -> Table {
                 let key = frontend.key.to_string();
                 table.row([key, reference, none, dash(), dash(), share, dash(), dash(), dash(), dash()]);
             }
+        }
+        if let Some(count) = elsewhere.get(&frontend.key.to_string()) {
+            let text = format!("{count} on other nodes: no traffic from here yet");
+            let dash = || "-".to_owned();
+            let key = frontend.key.to_string();
+            table.row([key, dash(), text, dash(), dash(), "0%".to_owned(), dash(), dash(), dash(), dash()]);
         }
     }
     for backend in &dump.idle_backends {
