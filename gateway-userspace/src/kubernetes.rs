@@ -16,13 +16,17 @@ pub mod facts;
 mod fake_server;
 mod gates;
 mod known;
+mod kubeconfig;
 mod lease;
+mod links;
 mod node_lease;
 mod resource;
 mod resources;
 pub mod seen;
 pub mod source;
 pub mod status;
+#[cfg(test)]
+mod testing;
 mod watch;
 
 pub use change::Change;

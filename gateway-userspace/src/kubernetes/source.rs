@@ -3,21 +3,24 @@
 //! The watching happens on a thread of its own with a runtime of its own; here its news are taken in, when the owner asks
 //! for them. What they add up to is `known`'s business. Dropping the source ends the thread.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::thread::{self, JoinHandle};
 
 use anyhow::Context;
 use kube::Client;
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use super::backoff::Pace;
 use super::change::{Change, Scope};
 use super::connect::{self, Settings};
 use super::known::Known;
+use super::links::{self, Links, Wanted};
 use super::resource::Resource;
 use super::watch::Watch;
+use crate::source::remote::LinkHealth;
 use crate::source::{Kind, Objects, Problem};
 
 /// What is watched, Services and what stands behind them first.
@@ -118,21 +121,46 @@ impl KubernetesSource {
 
     fn take(&mut self, change: Change) -> bool {
         self.log(&change);
-        self.known.apply(change)
+        let differs = self.known.apply(change);
+        if differs {
+            let wanted = links::wanted(self.known.objects());
+            self.worker.links.send_if_modified(|known| {
+                let differs = *known != wanted;
+                *known = wanted;
+                differs
+            });
+        }
+        differs
     }
 
     /// Says once what is wrong: one API server that is down is one line, not one for each kind.
     fn log(&self, change: &Change) {
-        let Change::Health(scope, health) = change else { return };
         let failures = self.known.failures();
-        match health {
-            Err(text) if !failures.values().any(|known| known == text) => {
+        match change {
+            Change::Health(scope, Err(text)) if !failures.values().any(|known| known == text) => {
                 warn!(kind = %scope, "{text}; what is known keeps serving");
             }
-            Ok(()) if failures.len() == 1 && failures.contains_key(scope) => {
+            Change::Health(scope, Ok(())) if failures.len() == 1 && failures.contains_key(scope) => {
                 info!("all kinds are received from the API server again");
             }
-            Err(_) | Ok(()) => {}
+            Change::Link(link, health) => self.log_link(link, health),
+            _ => {}
+        }
+    }
+
+    fn log_link(&self, link: &str, health: &LinkHealth) {
+        let known = self.known.objects().remotes.get(link).map(|remote| &remote.health);
+        let unauthorized = known.and_then(|known| known.unauthorized.as_ref());
+        let failure = known.and_then(|known| known.failure.as_ref());
+        match (&health.unauthorized, &health.failure) {
+            (Some((reason, text)), _) if unauthorized != health.unauthorized.as_ref() => {
+                warn!(link, reason, "{text}; what is known of the cluster keeps serving");
+            }
+            (None, Some(text)) if failure.is_none() => {
+                warn!(link, "{text}; what is known of the cluster keeps serving");
+            }
+            (None, None) if unauthorized.is_some() || failure.is_some() => info!(link, "the linked cluster is back"),
+            _ => {}
         }
     }
 }
@@ -141,6 +169,8 @@ impl KubernetesSource {
 struct Worker {
     runtime: Handle,
     client: Client,
+    /// The clusters to be linked with.
+    links: watch::Sender<BTreeMap<String, Wanted>>,
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -149,10 +179,11 @@ impl Worker {
     fn start(settings: &Settings, news: mpsc::UnboundedSender<Change>) -> anyhow::Result<Self> {
         let (end, ended) = oneshot::channel::<()>();
         let (started, start) = std::sync::mpsc::channel();
+        let (links, wishes) = watch::channel(BTreeMap::new());
         let settings = settings.clone();
         let thread = thread::Builder::new()
             .name("kubernetes".into())
-            .spawn(move || match prepare(&settings, &news) {
+            .spawn(move || match prepare(&settings, &news, wishes) {
                 Ok((runtime, client)) => {
                     // If nobody waits for it, the other end of `ended` is gone, too.
                     let _ = started.send(Ok((runtime.handle().clone(), client)));
@@ -163,12 +194,16 @@ impl Worker {
             })
             .context("cannot start a thread for the Kubernetes API")?;
         let (runtime, client) = start.recv().context("the thread for the Kubernetes API has ended early")??;
-        Ok(Self { runtime, client, end: Some(end), thread: Some(thread) })
+        Ok(Self { runtime, client, links, end: Some(end), thread: Some(thread) })
     }
 }
 
 /// Finds the way to the API server and sets everything up that is watched.
-fn prepare(settings: &Settings, news: &mpsc::UnboundedSender<Change>) -> anyhow::Result<(Runtime, Client)> {
+fn prepare(
+    settings: &Settings,
+    news: &mpsc::UnboundedSender<Change>,
+    wishes: watch::Receiver<BTreeMap<String, Wanted>>,
+) -> anyhow::Result<(Runtime, Client)> {
     let runtime =
         Builder::new_current_thread().enable_all().build().context("cannot start a runtime for the Kubernetes API")?;
     let client = runtime.block_on(async {
@@ -179,6 +214,9 @@ fn prepare(settings: &Settings, news: &mpsc::UnboundedSender<Change>) -> anyhow:
         let resource = Resource::of(scope, &settings.node);
         runtime.spawn(Watch::new(client.clone(), resource, news.clone(), Pace::default()).follow());
     }
+    let namespace = settings.namespace.clone();
+    let links = Links { client: client.clone(), namespace, news: news.clone(), pace: Pace::default() };
+    runtime.spawn(links.follow(wishes));
     Ok((runtime, client))
 }
 
