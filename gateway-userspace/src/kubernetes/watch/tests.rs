@@ -227,7 +227,7 @@ fn routes(question: &str, there: bool, version: &str) -> Answer {
     } else if question.starts_with("/apis/gateway.networking.k8s.io/v1") && !question.contains('?') {
         Answer::Json(200, json!({"resources": []}))
     } else if question.contains(&format!("/{version}/tcproutes?")) && there {
-        let route = json!({"metadata": {"namespace": "shop", "name": "r"}, "spec": {"rules": []}});
+        let route = json!({"metadata": {"namespace": "shop", "name": "r"}, "spec": {"rules": [{"backendRefs": [{"name": "a", "port": 80}]}]}});
         Answer::Lines(vec![line("ADDED", &route), end_of_beginning("1")], Then::Wait)
     } else {
         refusal(404, "the server could not find the requested resource")
