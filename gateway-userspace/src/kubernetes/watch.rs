@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use kube::Client;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
 use super::backoff::{Backoff, Pace, chance};
@@ -19,8 +19,8 @@ use super::discovery::served_version;
 use super::exchange::{Lines, Trouble, ask, whole};
 use super::resource::Resource;
 
-/// The shortest time after which a watch is asked to end, and how much longer it may be: agents do not come back together.
-const WATCH_SECONDS: (u64, f64) = (240, 60.0);
+/// How long a watch is asked to last: up to this, and not less than three quarters, so that agents do not come back together.
+const WATCH_TIME: Duration = Duration::from_secs(300);
 
 /// One collection that is followed.
 pub(super) struct Watch {
@@ -154,8 +154,7 @@ impl Watch {
 
     /// Watches until the watch ends. If nothing is known yet, it begins with what is there.
     async fn watch(&mut self) -> Result<(), Trouble> {
-        let (least, more) = WATCH_SECONDS;
-        let seconds = least + (chance() * more) as u64;
+        let seconds = WATCH_TIME.mul_f64(0.75 + 0.25 * chance()).as_secs();
         let url = self.resource.watch(self.api, self.place.as_deref(), seconds);
         let answer = ask(&self.client, &url, self.resource.accept(false), self.pace.answer).await?;
         let mut lines = Lines::of(answer);
@@ -163,14 +162,14 @@ impl Watch {
         let mut initial = self.place.is_none().then(Vec::new);
         loop {
             let line = match self.patience(initial.is_some(), begun) {
-                Patience::Settle(time) => match tokio::time::timeout(time, lines.next(self.pace.quiet)).await {
-                    Ok(line) => line,
-                    Err(_) => {
+                Patience::Wait(time) => lines.next(time).await,
+                Patience::Settle(time) => {
+                    let Ok(line) = timeout(time, lines.next(self.pace.quiet)).await else {
                         self.live();
                         continue;
-                    }
-                },
-                Patience::Wait(time) => lines.next(time).await,
+                    };
+                    line
+                }
             };
             // A server that is silent or breaks off in the middle of its beginning is asked for pages next time.
             self.streams &= line.is_ok() || initial.is_none();

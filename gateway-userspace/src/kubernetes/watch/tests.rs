@@ -3,7 +3,6 @@
 use serde_json::json;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 
 use super::*;
 use crate::kubernetes::change::Scope;
@@ -217,7 +216,7 @@ async fn an_object_that_does_not_parse_spoils_neither_list_nor_watch() {
     bench.expect(&[&format!("all: a !bad ({field}) b"), "healthy", &format!("is !bad ({field})"), "is c"]).await;
 }
 
-/// A server that serves a version of TCPRoute from a question on.
+/// A server that serves a version of `TCPRoute` from a question on.
 fn routes(question: &str, there: bool, version: &str) -> Answer {
     let group = json!({"name": "gateway.networking.k8s.io", "versions": [{"version": "v1"}, {"version": version}]});
     if question == "/apis" {
