@@ -26,6 +26,8 @@ pub(super) const LEASE_DURATION: Duration = Duration::from_secs(15);
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 const RENEW_PERIOD: Duration = Duration::from_secs(5);
 const RETRY_PERIOD: Duration = Duration::from_secs(1);
+/// The time between two writings on behalf of the leader's wishes: every agent hears of each.
+const WISH_PERIOD: Duration = Duration::from_millis(200);
 
 /// Takes part in the election until told to stop.
 pub(super) struct Election {
@@ -100,10 +102,11 @@ impl Election {
         matches!(self.claim.standing(), Standing::Others(_))
     }
 
-    /// Waits for the moment, for news of the Lease or for a wish to be passed on; a leader also for the end of its time.
+    /// Waits for the moment, or for news of the Lease; a leader also for the end of its time, or for a wish to pass on.
     async fn wait(&mut self, next: Instant, leads_until: Instant) {
         let leading = *self.leading.borrow();
         let until = if leading { next.min(leads_until) } else { next };
+        let wish = Instant::now() + WISH_PERIOD;
         loop {
             tokio::select! {
                 () = sleep_until(until) => return,
@@ -116,7 +119,7 @@ impl Election {
                         return;
                     }
                 }
-                Ok(()) = self.wanted.changed(), if leading => return,
+                Ok(()) = async { sleep_until(wish).await; self.wanted.changed().await }, if leading => return,
             }
         }
     }

@@ -89,7 +89,7 @@ impl Gatekeeper {
         pin_mut!(pod_events, lease_events);
         let mut gates = Gates::new(self.timeout);
         loop {
-            let next = gates.next().unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            let next = gates.next().unwrap_or_else(|| Instant::now() + Duration::from_hours(1));
             tokio::select! {
                 Some(event) = pod_events.next() => note_pods(&mut gates, event),
                 Some(event) = lease_events.next() => note_leases(&mut gates, event),
@@ -98,8 +98,9 @@ impl Gatekeeper {
                 else => return,
             }
             let facts = self.facts.borrow_and_update().clone();
+            // It never falls: that nobody waits any more is no news.
             let wanted = gates.wanted();
-            self.wanted.send_if_modified(|known| std::mem::replace(known, wanted) != wanted);
+            self.wanted.send_if_modified(|known| std::mem::replace(known, wanted.max(*known)) < wanted);
             if facts.complete && !facts.nodes.is_empty() {
                 forget_dead(&leases, gates.take_dead(&facts.nodes, Instant::now())).await;
             }
@@ -226,7 +227,8 @@ fn note_leases(gates: &mut Gates, event: watcher::Event<Lease>) {
             }
         }
         watcher::Event::Delete(lease) => node_of(&lease).into_iter().for_each(|node| gates.forget_agent(node)),
-        watcher::Event::Init | watcher::Event::InitDone => {}
+        watcher::Event::Init => {}
+        watcher::Event::InitDone => gates.end_agents(),
     }
 }
 

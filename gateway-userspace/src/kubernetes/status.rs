@@ -29,7 +29,7 @@ use super::node_lease::{DEAD_AFTER, NODE_LABEL, Presence, lease_name};
 use super::{Facts, Seen};
 
 /// After how long a readiness gate is opened although an agent lags, if nothing else is asked for.
-pub const GATE_TIMEOUT: Duration = Duration::from_secs(60);
+pub const GATE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How many notices may wait to be written as events.
 const NOTICES: usize = 256;

@@ -168,7 +168,7 @@ fn merge(target: &mut Value, patch: &Value) {
         if value.is_null() {
             target[name].take();
         } else {
-            merge(&mut target[name], value)
+            merge(&mut target[name], value);
         }
     }
 }

@@ -45,6 +45,8 @@ pub(super) struct Gates {
     timeout: Duration,
     waiting: BTreeMap<Name, Waiting>,
     agents: BTreeMap<String, Agent>,
+    /// Whether all agents are known.
+    agents_listed: bool,
     /// The Pods of a list that is being received.
     listed: BTreeSet<Name>,
 }
@@ -72,7 +74,13 @@ impl Agent {
 
 impl Gates {
     pub(super) fn new(timeout: Duration) -> Self {
-        Self { timeout, waiting: BTreeMap::new(), agents: BTreeMap::new(), listed: BTreeSet::new() }
+        Self {
+            timeout,
+            waiting: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            agents_listed: false,
+            listed: BTreeSet::new(),
+        }
     }
 
     /// A Pod was seen; what is given is none if it does not wait for us. Whatever changes while it waits, what counts is
@@ -122,6 +130,11 @@ impl Gates {
         }
     }
 
+    /// Every Lease that there is was seen.
+    pub(super) fn end_agents(&mut self) {
+        self.agents_listed = true;
+    }
+
     /// A node's Lease is gone.
     pub(super) fn forget_agent(&mut self, node: &str) {
         self.agents.remove(node);
@@ -154,7 +167,7 @@ impl Gates {
         let lowest = living.iter().map(|(_, revision)| *revision).min();
         let due = self.waiting.iter().filter(|(_, waiting)| waiting.not_before.is_none_or(|until| until <= now));
         due.filter_map(|(name, Waiting { pod, since, .. })| {
-            let outcome = if lowest.is_some_and(|lowest| lowest >= pod.version) {
+            let outcome = if self.agents_listed && lowest.is_some_and(|lowest| lowest >= pod.version) {
                 Outcome::Programmed
             } else if *since + self.timeout <= now {
                 let lagging = living.iter().filter(|(_, revision)| *revision < pod.version);
@@ -181,10 +194,10 @@ impl Gates {
 mod tests {
     use super::*;
 
-    const TIMEOUT: Duration = Duration::from_secs(60);
+    const TIMEOUT: Duration = Duration::from_mins(1);
 
-    fn pod(version: u64) -> Option<WaitingPod> {
-        Some(WaitingPod { uid: "u".into(), version, gates: vec!["beeline.dev/backend-ready"] })
+    fn pod(version: u64) -> WaitingPod {
+        WaitingPod { uid: "u".into(), version, gates: vec!["beeline.dev/backend-ready"] }
     }
 
     fn lease(version: &str) -> Lease {
@@ -202,7 +215,8 @@ mod tests {
         let mut gates = Gates::new(TIMEOUT);
         gates.note_agent("a".into(), lease("1"), 10, now);
         gates.note_agent("b".into(), lease("2"), 5, now);
-        gates.note_pod(Name::new("shop", "x"), pod(8), now);
+        gates.end_agents();
+        gates.note_pod(Name::new("shop", "x"), Some(pod(8)), now);
         gates
     }
 
@@ -223,11 +237,23 @@ mod tests {
     }
 
     #[test]
+    fn no_gate_opens_before_all_agents_are_known() {
+        let now = Instant::now();
+        let mut gates = Gates::new(TIMEOUT);
+        gates.note_pod(Name::new("shop", "x"), Some(pod(8)), now);
+        gates.note_agent("a".into(), lease("1"), 10, now);
+        assert_eq!(outcomes(&gates, &nodes(), now), []);
+
+        gates.end_agents();
+        assert_eq!(outcomes(&gates, &nodes(), now), [Outcome::Programmed]);
+    }
+
+    #[test]
     fn what_counts_is_the_version_at_which_the_pod_began_to_wait() {
         let now = Instant::now();
         let mut gates = gates(now);
 
-        gates.note_pod(Name::new("shop", "x"), pod(20), now);
+        gates.note_pod(Name::new("shop", "x"), Some(pod(20)), now);
 
         assert_eq!(gates.wanted(), 8);
     }
@@ -280,7 +306,7 @@ mod tests {
     fn without_any_agent_a_gate_waits_for_its_time_out() {
         let now = Instant::now();
         let mut gates = Gates::new(TIMEOUT);
-        gates.note_pod(Name::new("shop", "x"), pod(8), now);
+        gates.note_pod(Name::new("shop", "x"), Some(pod(8)), now);
 
         assert_eq!(outcomes(&gates, &nodes(), now), []);
         assert_eq!(gates.next(), Some(now + TIMEOUT));

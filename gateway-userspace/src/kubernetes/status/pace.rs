@@ -8,8 +8,8 @@ use tokio::time::Instant;
 /// The time between two writings to one object.
 const PERIOD: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
-const LONGEST_REPEAT: Duration = Duration::from_secs(300);
+const LONGEST_RETRY: Duration = Duration::from_mins(1);
+const LONGEST_REPEAT: Duration = Duration::from_mins(5);
 
 /// How often the same was written again when somebody should look into it.
 const SUSPICIOUS: u32 = 3;

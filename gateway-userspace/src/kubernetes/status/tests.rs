@@ -38,7 +38,7 @@ impl Agent {
             namespace: "beeline-system".into(),
             node: node.into(),
             instance: "pod-1".into(),
-            gate_timeout: Duration::from_secs(60),
+            gate_timeout: Duration::from_mins(1),
         };
         let seen = Arc::<Seen>::default();
         let status = start(client, &Handle::current(), settings, seen.clone());
@@ -80,7 +80,9 @@ impl Agent {
 /// Ten minutes of paused time are enough for everything.
 async fn wait_until(agents: &[&Agent], what: &str, mut is_so: impl FnMut() -> bool) {
     for _ in 0..12_000 {
-        agents.iter().for_each(|agent| agent.look());
+        for agent in agents {
+            agent.look();
+        }
         if is_so() {
             return;
         }

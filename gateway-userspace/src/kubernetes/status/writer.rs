@@ -74,7 +74,7 @@ impl Writer {
                 let (id, client) = (job.id.clone(), self.client.clone());
                 writing.push(async move { (id, job.run(client).await) }.boxed());
             }
-            let wake = desk.wake().unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            let wake = desk.wake().unwrap_or_else(|| Instant::now() + Duration::from_hours(1));
             tokio::select! {
                 changed = async { sleep_until(look_again).await; self.facts.changed().await } => {
                     if changed.is_err() {
@@ -181,7 +181,10 @@ impl Desk {
                 return seen.note_answer(id, sight);
             }
             // The watch will tell what is there now.
-            Err(Failure::Gone) => return drop(self.paces.remove(id)),
+            Err(Failure::Gone) => {
+                self.paces.remove(id);
+                return;
+            }
             Err(failure) => failure,
         };
         pace.failed(if let Failure::Busy(pause) = failure { Some(pause) } else { None }, now);

@@ -54,7 +54,7 @@ async fn only_the_leader_writes_and_a_new_one_writes_nothing_twice() {
     server.cut(name);
     let other = if name == "a" { &b } else { &a };
     wait_until(&[&a, &b], "the other leads", || other.status.is_leader()).await;
-    other.rest(Duration::from_secs(60)).await;
+    other.rest(Duration::from_mins(1)).await;
 
     assert_eq!(server.writes("upstreams/a/status"), 1);
 }
@@ -71,12 +71,12 @@ async fn a_new_agent_of_a_node_replaces_the_one_before_which_then_keeps_quiet() 
         namespace: "beeline-system".into(),
         node: "a".into(),
         instance: "pod-2".into(),
-        gate_timeout: Duration::from_secs(60),
+        gate_timeout: Duration::from_mins(1),
     };
     let new = start(&server.client("new"), &Handle::current(), settings, Arc::default());
     old.until("the new one has it", || holder() == Some(json!("a/pod-2"))).await;
     let mut back = false;
-    old.rest(Duration::from_secs(120)).await;
+    old.rest(Duration::from_mins(2)).await;
     back |= holder() != Some(json!("a/pod-2"));
     old.status.shutdown().await;
 

@@ -35,7 +35,9 @@ async fn a_gate_opens_at_once_when_the_last_agent_has_programmed_the_pod() {
     let server = FakeServer::default();
     let (a, b) = (Agent::start(&server, "a"), Agent::start(&server, "b"));
     let both = [&a, &b];
-    both.iter().for_each(|agent| agent.status.publish(programmed(1)));
+    for agent in both {
+        agent.status.publish(programmed(1));
+    }
     let leases = "/apis/coordination.k8s.io/v1/namespaces/beeline-system/leases";
     wait_until(&both, "both live", || server.list(leases).len() == 3).await;
     let version = put_pod(&server);
@@ -58,7 +60,9 @@ async fn a_dead_agent_holds_up_nobody() {
     let server = FakeServer::default();
     let (a, b) = (Agent::start(&server, "a"), Agent::start(&server, "b"));
     let both = [&a, &b];
-    both.iter().for_each(|agent| agent.status.publish(programmed(1)));
+    for agent in both {
+        agent.status.publish(programmed(1));
+    }
     let leases = "/apis/coordination.k8s.io/v1/namespaces/beeline-system/leases";
     wait_until(&both, "both live", || server.list(leases).len() == 3 && a.status.is_leader() | b.status.is_leader())
         .await;
@@ -79,7 +83,9 @@ async fn after_the_time_out_a_gate_opens_and_an_event_names_who_lags() {
     let server = FakeServer::default();
     let (a, b) = (Agent::start(&server, "a"), Agent::start(&server, "b"));
     let both = [&a, &b];
-    both.iter().for_each(|agent| agent.status.publish(programmed(1)));
+    for agent in both {
+        agent.status.publish(programmed(1));
+    }
     let leases = "/apis/coordination.k8s.io/v1/namespaces/beeline-system/leases";
     wait_until(&both, "both live", || server.list(leases).len() == 3).await;
 

@@ -17,7 +17,7 @@ async fn what_does_not_change_is_not_written_again() {
     let version = server.get(UPSTREAM).unwrap()["metadata"]["resourceVersion"].clone();
 
     a.status.publish(Facts { revision: 7, ..facts_of_upstream(3) });
-    a.rest(Duration::from_secs(60)).await;
+    a.rest(Duration::from_mins(1)).await;
 
     assert_eq!(server.get(UPSTREAM).unwrap()["metadata"]["resourceVersion"], version);
     assert_eq!(server.writes("upstreams/a/status"), 1);
@@ -45,7 +45,7 @@ async fn nothing_is_written_before_everything_is_known() {
     a.status.publish(Facts { complete: false, ..facts_of_upstream(3) });
     a.until("a leads", || a.status.is_leader()).await;
 
-    a.rest(Duration::from_secs(60)).await;
+    a.rest(Duration::from_mins(1)).await;
 
     assert_eq!(server.writes("upstreams/a/status"), 0);
 }
@@ -74,7 +74,7 @@ async fn a_service_that_is_no_longer_ours_loses_what_we_wrote_and_nothing_else()
     server.put(SERVICE, object);
     a.status.publish(facts());
     a.until("it is taken back", || status_of(&server, SERVICE)["loadBalancer"].is_null()).await;
-    a.rest(Duration::from_secs(60)).await;
+    a.rest(Duration::from_mins(1)).await;
 
     assert_eq!(status_of(&server, SERVICE)["conditions"], json!([theirs]));
     assert_eq!(server.writes("services/a/status"), 2);
@@ -120,7 +120,7 @@ async fn a_failure_is_tried_again_and_an_object_that_is_gone_is_not() {
 
     server.fail("upstreams/a/status", 404);
     a.status.publish(facts_of_upstream(2));
-    a.rest(Duration::from_secs(60)).await;
+    a.rest(Duration::from_mins(1)).await;
     assert_eq!(server.writes("upstreams/a/status"), 4);
 }
 
