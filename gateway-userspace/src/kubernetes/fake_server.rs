@@ -40,6 +40,13 @@ struct State {
     faults: Vec<(String, StatusCode)>,
 }
 
+impl State {
+    /// The next event of a watch; none for whoever is cut off.
+    fn news_for(&self, who: &str, key: &Key, query: &str, from: u64) -> Option<(u64, Value)> {
+        if self.cut.iter().any(|cut| cut == who) { None } else { self.store.next_event(key, query, from) }
+    }
+}
+
 impl FakeServer {
     /// A client that says its name with each request.
     pub(super) fn client(&self, name: &str) -> Client {
@@ -92,7 +99,7 @@ impl FakeServer {
         self.lock().writes.iter().filter(|(who, line)| line.contains(text) || who == text).count()
     }
 
-    /// From now on this client gets no sensible answer.
+    /// From now on this client gets no sensible answer, and its watches tell nothing.
     pub(super) fn cut(&self, name: &str) {
         self.lock().cut.push(name.to_string());
     }
@@ -134,7 +141,7 @@ impl FakeServer {
         let outcome = match head.method {
             Method::GET if query.contains("watch=") => {
                 drop(state);
-                return self.watch(key, &query);
+                return self.watch(who, key, &query);
             }
             Method::GET if key.name.is_empty() => Ok(json!({
                 "kind": "List", "apiVersion": "v1",
@@ -157,17 +164,17 @@ impl FakeServer {
     }
 
     /// What has changed since a version, and what changes from then on.
-    fn watch(&self, key: Key, query: &str) -> Response<Stream> {
+    fn watch(&self, who: &str, key: Key, query: &str) -> Response<Stream> {
         let from = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion=")?.parse().ok()).unwrap_or(0);
-        let (server, query) = (self.clone(), query.to_string());
+        let (server, who, query) = (self.clone(), who.to_string(), query.to_string());
         let events = stream::unfold(from, move |from| {
-            let (server, key, query) = (server.clone(), key.clone(), query.clone());
+            let (server, who, key, query) = (server.clone(), who.clone(), key.clone(), query.clone());
             async move {
                 loop {
                     let notified = server.news.notified();
                     tokio::pin!(notified);
                     notified.as_mut().enable();
-                    let next = server.lock().store.next_event(&key, &query, from);
+                    let next = server.lock().news_for(&who, &key, &query, from);
                     if let Some((version, event)) = next {
                         let line = format!("{event}\n");
                         return Some((Ok(Frame::data(Bytes::from(line))), version));
