@@ -4,7 +4,9 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -22,6 +24,9 @@ pub use agent::{AGENT, SYSTEM};
 pub use kubectl::Kubectl;
 pub use sandbox::{Pod, Sandbox};
 pub use share::{Share, Shares};
+
+/// What the addresses of the examples' pool begin with, of each family.
+const EXAMPLE_VIPS: [&str; 2] = ["10.100.240", "fd00:bee:0:f100::"];
 
 /// A cluster that runs.
 pub struct Cluster {
@@ -69,13 +74,14 @@ impl Cluster {
 
     /// Gives the cluster the address pool of the examples, with the addresses that this cluster's hosts route to it.
     pub fn apply_address_pool(&self) -> Result<()> {
-        let mut pool: Value = serde_json::json!({
-            "apiVersion": "beeline.dev/v1alpha1",
-            "kind": "AddressPool",
-            "metadata": { "name": "default" },
-        });
-        pool["spec"]["addresses"] = self.vips.iter().map(String::as_str).collect();
-        self.kubectl.apply(&["--filename", "-"], &pool.to_string())
+        let example = Path::new(&folder("examples/httpbin")?).join("address-pool.yaml");
+        let mut pool = fs::read_to_string(&example).with_context(|| format!("cannot read {}", example.display()))?;
+        for (written, own) in EXAMPLE_VIPS.iter().zip(&self.vips) {
+            let (prefix, _) = own.split_once('/').with_context(|| format!("`{own}` is not a subnet"))?;
+            // 10.1.2.0 and fd00:: as the beginning of an address.
+            pool = pool.replace(written, prefix.strip_suffix(".0").unwrap_or(prefix));
+        }
+        self.kubectl.apply(&["--filename", "-"], &pool)
     }
 
     /// Opens connections from the host outside to an address that it reaches by this node and no other.

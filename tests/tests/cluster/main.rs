@@ -5,6 +5,7 @@
 
 mod access;
 mod install;
+mod pods;
 mod samples;
 
 use std::sync::OnceLock;
