@@ -1,16 +1,37 @@
 //! Where the agent's objects come from: a folder or an API server, which look the same from here on.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::config::{Config, ObjectsFrom};
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::config::{Cluster, Config, ObjectsFrom};
+use crate::kubernetes::{Facts, KubernetesSource, Settings, Status, StatusSettings};
 use crate::source::watch::Changes;
 use crate::source::{FolderSource, Problem};
-use crate::translate::{Given, Options, Translation, translate_after};
+use crate::translate::{Given, Options, Statuses, Translation, translate_after};
+
+/// How long the first lists of an API server are waited for. Whatever is missing then comes later.
+const FIRST_LISTS: Duration = Duration::from_secs(10);
+
+/// How long letting go of the Leases may take when the agent ends.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Where objects come from.
 pub enum Source {
     /// A folder of manifests.
     Folder(FolderSource, Changes),
+    /// The API server of a cluster.
+    Cluster(Box<ClusterSource>),
+}
+
+/// The API server of a cluster, and what goes back to it.
+pub struct ClusterSource {
+    objects: KubernetesSource,
+    cluster: Cluster,
+    instance: String,
+    /// What writes to it; nothing before this agent serves.
+    status: Option<Status>,
 }
 
 impl Source {
@@ -22,7 +43,49 @@ impl Source {
                 let changes = source.watch();
                 Ok(Self::Folder(source, changes))
             }
-            ObjectsFrom::Cluster(_) => anyhow::bail!("clusters are not served yet"),
+            ObjectsFrom::Cluster(cluster) => {
+                let Cluster { kubeconfig, node, namespace, .. } = cluster.clone();
+                let objects = KubernetesSource::start(&Settings { kubeconfig, node, namespace })?;
+                let (cluster, instance) = (cluster.clone(), config.instance.clone());
+                Ok(Self::Cluster(Box::new(ClusterSource { objects, cluster, instance, status: None })))
+            }
+        }
+    }
+
+    /// Waits until there is something to begin with. An API server that is not there is not waited for to the end: what an
+    /// earlier agent programmed is then kept.
+    pub async fn settled(&mut self) {
+        let Self::Cluster(source) = self else { return };
+        let settle = async {
+            while !source.objects.is_settled() {
+                source.objects.next().await;
+            }
+        };
+        let _late = timeout(FIRST_LISTS, settle).await;
+        if let Err(amiss) = source.objects.synced() {
+            warn!("not everything was received from the API server, beginning with what was: {amiss}");
+        }
+    }
+
+    /// Begins to write to the API server: from now on this agent speaks for its node.
+    pub fn speak(&mut self) {
+        if let Self::Cluster(source) = self {
+            source.status = Some(source.objects.write_status(StatusSettings {
+                namespace: source.cluster.namespace.clone(),
+                node: source.cluster.node.clone(),
+                instance: source.instance.clone(),
+                gate_timeout: source.cluster.gate_timeout,
+            }));
+        }
+    }
+
+    /// Stops to write to the API server, so that another agent can at once.
+    pub async fn fall_silent(&mut self) {
+        if let Self::Cluster(source) = self
+            && let Some(status) = source.status.take()
+            && timeout(FAREWELL, status.shutdown()).await.is_err()
+        {
+            warn!("the API server did not answer: the Leases of this agent run out by themselves");
         }
     }
 
@@ -30,6 +93,13 @@ impl Source {
     pub async fn changed(&mut self) -> Instant {
         match self {
             Self::Folder(_, changes) => changes.next().await.seen,
+            Self::Cluster(source) => loop {
+                if source.objects.next().await {
+                    return Instant::now();
+                }
+                // Only the versions of Pods have risen: what is programmed holds for them, too.
+                source.tell_revision();
+            },
         }
     }
 
@@ -40,6 +110,46 @@ impl Source {
                 let snapshot = folder.read();
                 (translate_after(given, &snapshot.objects, options), snapshot.problems)
             }
+            Self::Cluster(source) => {
+                source.objects.drain();
+                (translate_after(given, source.objects.objects(), options), source.objects.problems())
+            }
+        }
+    }
+
+    /// Whether all objects are known and followed, and if not, why.
+    pub fn synced(&self) -> Result<(), String> {
+        match self {
+            Self::Folder(..) => Ok(()),
+            Self::Cluster(source) => source.objects.synced(),
+        }
+    }
+
+    /// Tells the API server what has been programmed.
+    pub fn tell(&self, statuses: &Statuses, problems: &[Problem]) {
+        if let Self::Cluster(source) = self {
+            source.tell(statuses, problems);
+        }
+    }
+}
+
+impl ClusterSource {
+    fn tell(&self, statuses: &Statuses, problems: &[Problem]) {
+        let Some(status) = &self.status else { return };
+        let objects = self.objects.objects();
+        status.publish(Facts {
+            statuses: statuses.clone(),
+            problems: problems.to_vec(),
+            rejected: objects.rejected.clone(),
+            nodes: objects.nodes.keys().map(|node| node.name.clone()).collect(),
+            complete: !objects.incomplete,
+        });
+        self.tell_revision();
+    }
+
+    fn tell_revision(&self) {
+        if let Some(status) = &self.status {
+            status.programmed(self.objects.pod_revision());
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::seen::Sight;
 use crate::source::remote::LinkHealth;
 use crate::source::{Entry, Kind, ObjectId, Problem};
 
@@ -40,8 +41,8 @@ impl fmt::Display for Scope {
 /// One object as it was received.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Item {
-    /// It is good; there may be warnings about it.
-    Good(Entry, Vec<Problem>),
+    /// It is good; there may be warnings about it. Its status stands beside it if we may have to write to that.
+    Good(Entry, Vec<Problem>, Option<Box<Sight>>),
     /// It cannot be understood or is invalid. Its last good version, if there is one, stays.
     Bad(ObjectId, Vec<Problem>),
 }
@@ -50,7 +51,7 @@ impl Item {
     /// What it is called.
     pub const fn id(&self) -> &ObjectId {
         match self {
-            Self::Good(entry, _) => &entry.id,
+            Self::Good(entry, ..) => &entry.id,
             Self::Bad(id, _) => id,
         }
     }

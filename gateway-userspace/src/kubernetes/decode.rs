@@ -4,6 +4,7 @@
 //! field. They are read straight into their types without these notes, and made small before the next one is read.
 //! Only an object that does not fit is read again the slow way, which finds the field that is to blame.
 
+mod managed;
 mod wire;
 
 use std::marker::PhantomData;
@@ -14,6 +15,8 @@ use serde_json::Value;
 
 use self::wire::{BareNamespace, BareNode, BarePod, Wire, WirePod, WireService, WireSlice};
 use super::change::{Item, Scope};
+use super::resources::FIELD_MANAGER;
+use super::seen::Sight;
 use crate::source::manifest::typed;
 use crate::source::validate::validate;
 use crate::source::{Entry, Kind, Name, ObjectId, Origin, Problem, Written};
@@ -189,8 +192,8 @@ fn read_wire<W: Wire>(scope: &Scope, value: Value) -> Item {
 /// Reads an object by way of a tree, so that an error names the field.
 fn read_value(scope: &Scope, mut value: Value) -> Item {
     let metadata = &mut value["metadata"];
-    if let Some(metadata) = metadata.as_object_mut() {
-        metadata.remove("managedFields");
+    if let Some(managed) = metadata["managedFields"].as_array_mut() {
+        managed.retain(|entry| entry["manager"] == FIELD_MANAGER);
     }
     let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_string();
     let id = ObjectId { kind: scope.kind(), name: Name::new(text("namespace"), text("name")) };
@@ -207,7 +210,8 @@ fn admit(id: ObjectId, written: Written) -> Item {
     if problems.iter().any(Problem::is_error) {
         return Item::Bad(id, problems);
     }
-    Item::Good(Entry { id, origin, object: written.admit() }, problems)
+    let sight = Sight::of_written(&written).map(Box::new);
+    Item::Good(Entry { id, origin, object: written.admit() }, problems, sight)
 }
 
 /// An API server has no files.

@@ -85,11 +85,11 @@ impl Known {
     fn take(&mut self, scope: &Scope, item: Item) -> bool {
         let differs = self.note(None, &item);
         match item {
-            Item::Good(entry, _) if entry.id.kind == Kind::Pod => {
+            Item::Good(entry, ..) if entry.id.kind == Kind::Pod => {
                 self.objects.rejected.remove(&entry.id);
                 self.pods.apply(&mut self.objects, scope, entry) || differs
             }
-            Item::Good(entry, _) => {
+            Item::Good(entry, ..) => {
                 self.objects.rejected.remove(&entry.id);
                 if self.objects.get(&entry.id).as_ref() == Some(&entry.object) {
                     return differs;
@@ -140,7 +140,7 @@ impl Known {
 
     /// Keeps what is wrong with an object, until it is good or gone.
     fn note(&mut self, link: Option<&str>, item: &Item) -> bool {
-        let (Item::Good(_, problems) | Item::Bad(_, problems)) = item;
+        let (Item::Good(_, problems, _) | Item::Bad(_, problems)) = item;
         if problems.is_empty() && self.problems.is_empty() {
             return false;
         }

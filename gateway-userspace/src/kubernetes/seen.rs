@@ -11,12 +11,13 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use super::change::{Change, Item, Scope};
 use super::resources::{FIELD_MANAGER, version_number};
 use crate::source::{Kind, ObjectId, Written};
 
 /// What was last seen of one object.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Sight {
+pub struct Sight {
     pub(super) uid: String,
     pub(super) version: String,
     /// The status, whole.
@@ -33,6 +34,29 @@ pub(super) struct Applied {
 }
 
 impl Sight {
+    /// What an object as the API server has it, whole, says of itself; nothing if it has no status of ours.
+    pub(super) fn of_written(written: &Written) -> Option<Self> {
+        match written {
+            // A cluster has many Services, and few of this type; one that no longer is may have a status of ours.
+            Written::Service(service) => {
+                let balances = service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer");
+                let sight = sight(&service.metadata, service.status.as_ref());
+                (balances || sight.applied.is_some()).then_some(sight)
+            }
+            Written::Gateway(gateway) => Some(sight(&gateway.metadata, gateway.status.as_ref())),
+            Written::GatewayClass(class) => Some(sight(&class.metadata, class.status.as_ref())),
+            Written::TcpRoute(route) | Written::UdpRoute(route) => Some(sight(&route.metadata, route.status.as_ref())),
+            Written::Upstream(upstream) => Some(sight(&upstream.metadata, upstream.status.as_ref())),
+            Written::AddressPool(pool) => Some(sight(&pool.metadata, pool.status.as_ref())),
+            Written::ClusterLink(link) => Some(sight(&link.metadata, link.status.as_ref())),
+            Written::EndpointSlice(_)
+            | Written::Pod(_)
+            | Written::ReferenceGrant(_)
+            | Written::Namespace(_)
+            | Written::Node(_) => None,
+        }
+    }
+
     /// The metadata must still hold `managedFields`: they tell what is ours.
     pub(super) fn of(metadata: &ObjectMeta, status: Value) -> Self {
         Self {
@@ -74,49 +98,53 @@ struct Store {
 }
 
 impl Seen {
-    /// Notes an object as the API server has it, whole: with its status and its `managedFields`.
-    pub fn note(&self, id: &ObjectId, written: &Written) {
-        let sight = match written {
-            // A cluster has many Services, and few of this type; one that no longer is may have a status of ours.
-            Written::Service(service) => {
-                let balances = service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer");
-                let sight = sight(&service.metadata, service.status.as_ref());
-                if !balances && sight.applied.is_none() {
-                    return self.forget(id);
-                }
-                sight
+    /// Notes an object as the API server has it, whole: with its status and our `managedFields`.
+    #[cfg(test)]
+    pub(super) fn note(&self, id: &ObjectId, written: &Written) {
+        match Sight::of_written(written) {
+            Some(sight) => self.put(id, sight),
+            None => self.forget(id),
+        }
+    }
+
+    /// Notes what a watch tells, and takes out of it what nobody else needs.
+    pub(super) fn take_in(&self, change: &mut Change) {
+        match change {
+            Change::Apply(Scope::All(_), item) => self.take_item(item),
+            Change::Delete(Scope::All(_), id) => self.forget(id),
+            Change::Replace(Scope::All(kind), items) => {
+                items.iter_mut().for_each(|item| self.take_item(item));
+                self.keep(*kind, &items.iter().map(|item| item.id().clone()).collect());
             }
-            Written::Gateway(gateway) => sight(&gateway.metadata, gateway.status.as_ref()),
-            Written::GatewayClass(class) => sight(&class.metadata, class.status.as_ref()),
-            Written::TcpRoute(route) | Written::UdpRoute(route) => sight(&route.metadata, route.status.as_ref()),
-            Written::Upstream(upstream) => sight(&upstream.metadata, upstream.status.as_ref()),
-            Written::AddressPool(pool) => sight(&pool.metadata, pool.status.as_ref()),
-            Written::ClusterLink(link) => sight(&link.metadata, link.status.as_ref()),
-            Written::EndpointSlice(_)
-            | Written::Pod(_)
-            | Written::ReferenceGrant(_)
-            | Written::Namespace(_)
-            | Written::Node(_) => return,
-        };
-        self.put(id, sight);
+            _ => {}
+        }
+    }
+
+    fn take_item(&self, item: &mut Item) {
+        if let Item::Good(entry, _, sight) = item {
+            match sight.take() {
+                Some(sight) => self.put(&entry.id, *sight),
+                None => self.forget(&entry.id),
+            }
+        }
     }
 
     /// An object is gone.
-    pub fn forget(&self, id: &ObjectId) {
+    fn forget(&self, id: &ObjectId) {
         let mut store = self.lock();
         store.sights.remove(id);
         store.changed.remove(id);
     }
 
     /// These are all objects of a kind that there are: others that were seen are gone.
-    pub fn keep(&self, kind: Kind, all: &HashSet<ObjectId>) {
+    fn keep(&self, kind: Kind, all: &HashSet<ObjectId>) {
         let mut store = self.lock();
         store.sights.retain(|id, _| id.kind != kind || all.contains(id));
         store.changed.retain(|id| id.kind != kind || all.contains(id));
     }
 
     /// In which version the server serves a kind, where it is not the newest.
-    pub fn serve(&self, kind: Kind, version: &str) {
+    pub(super) fn serve(&self, kind: Kind, version: &str) {
         self.lock().served.insert(kind, version.to_string());
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use anyhow::Context;
@@ -19,6 +20,8 @@ use super::connect::{self, Settings};
 use super::known::Known;
 use super::links::{self, Links, Wanted};
 use super::resource::Resource;
+use super::seen::Seen;
+use super::status::{self, Status};
 use super::watch::Watch;
 use crate::source::remote::LinkHealth;
 use crate::source::{Kind, Objects, Problem};
@@ -109,14 +112,16 @@ impl KubernetesSource {
         self.known.pod_revision()
     }
 
-    /// Where tasks that use the client have to run.
-    pub const fn runtime(&self) -> &Handle {
-        &self.worker.runtime
+    /// Whether there is nothing left to wait for: each kind was received, or there is a reason why not.
+    pub fn is_settled(&self) -> bool {
+        let failures = self.known.failures();
+        self.known.missing().iter().all(|scope| failures.contains_key(scope))
     }
 
-    /// For those who write to the API. Only this part of the house may know what it is.
-    pub const fn client(&self) -> &Client {
-        &self.worker.client
+    /// Begins to write to the API server: status, Leases, readiness gates, events.
+    pub fn write_status(&self, settings: status::Settings) -> Status {
+        let Worker { client, runtime, seen, .. } = &self.worker;
+        status::start(client, runtime, settings, seen.clone())
     }
 
     fn take(&mut self, change: Change) -> bool {
@@ -181,9 +186,11 @@ impl Worker {
         let (started, start) = std::sync::mpsc::channel();
         let (links, wishes) = watch::channel(BTreeMap::new());
         let settings = settings.clone();
+        let seen = Arc::<Seen>::default();
+        let noted = seen.clone();
         let thread = thread::Builder::new()
             .name("kubernetes".into())
-            .spawn(move || match prepare(&settings, &news, wishes) {
+            .spawn(move || match prepare(&settings, &news, wishes, &noted) {
                 Ok((runtime, client)) => {
                     // If nobody waits for it, the other end of `ended` is gone, too.
                     let _ = started.send(Ok((runtime.handle().clone(), client)));
@@ -194,7 +201,7 @@ impl Worker {
             })
             .context("cannot start a thread for the Kubernetes API")?;
         let (runtime, client) = start.recv().context("the thread for the Kubernetes API has ended early")??;
-        Ok(Self { runtime, client, links, end: Some(end), thread: Some(thread) })
+        Ok(Self { runtime, client, seen, links, end: Some(end), thread: Some(thread) })
     }
 }
 
@@ -203,6 +210,7 @@ fn prepare(
     settings: &Settings,
     news: &mpsc::UnboundedSender<Change>,
     wishes: watch::Receiver<BTreeMap<String, Wanted>>,
+    seen: &Arc<Seen>,
 ) -> anyhow::Result<(Runtime, Client)> {
     let runtime =
         Builder::new_current_thread().enable_all().build().context("cannot start a runtime for the Kubernetes API")?;
@@ -212,7 +220,7 @@ fn prepare(
     })?;
     for scope in SCOPES {
         let resource = Resource::of(scope, &settings.node);
-        runtime.spawn(Watch::new(client.clone(), resource, news.clone(), Pace::default()).follow());
+        runtime.spawn(Watch::new(client.clone(), resource, news.clone(), Pace::default()).noting(seen.clone()).follow());
     }
     let namespace = settings.namespace.clone();
     let links = Links { client: client.clone(), namespace, news: news.clone(), pace: Pace::default() };

@@ -5,6 +5,7 @@
 //! breaks, the watch resumes where it was; only if the server has forgotten that place is everything listed again.
 //! Nobody is told of a connection that breaks and comes back at once. What is known stays whatever happens here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
@@ -18,6 +19,7 @@ use super::decode::{self, Head};
 use super::discovery::served_version;
 use super::exchange::{Lines, Trouble, ask, whole};
 use super::resource::Resource;
+use super::seen::Seen;
 
 /// How long a watch is asked to last: up to this, and not less than three quarters, so that agents do not come back together.
 const WATCH_TIME: Duration = Duration::from_secs(300);
@@ -27,6 +29,8 @@ pub(super) struct Watch {
     client: Client,
     resource: Resource,
     news: UnboundedSender<Change>,
+    /// Where the status of objects is noted, if we write to it.
+    seen: Option<Arc<Seen>>,
     pace: Pace,
     /// The version of the API that the server serves, as far as is known.
     api: &'static str,
@@ -49,6 +53,7 @@ impl Watch {
             client,
             resource,
             news,
+            seen: None,
             pace,
             api,
             place: None,
@@ -57,6 +62,12 @@ impl Watch {
             health: None,
             lived: false,
         }
+    }
+
+    /// Has the status of the objects noted, too.
+    pub(super) fn noting(mut self, seen: Arc<Seen>) -> Self {
+        self.seen = Some(seen);
+        self
     }
 
     /// Follows until nobody listens any more.
@@ -262,7 +273,13 @@ impl Watch {
         }
     }
 
-    fn tell(&self, change: Change) {
+    fn tell(&self, mut change: Change) {
+        if let Some(seen) = &self.seen {
+            if matches!(change, Change::Replace(..)) {
+                seen.serve(self.resource.scope.kind(), self.api);
+            }
+            seen.take_in(&mut change);
+        }
         // If nobody listens any more, `follow` ends soon.
         let _ = self.news.send(change);
     }

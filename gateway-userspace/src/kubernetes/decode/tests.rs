@@ -7,7 +7,7 @@ use crate::source::Object;
 
 fn entry(item: Item) -> Entry {
     match item {
-        Item::Good(entry, _) => entry,
+        Item::Good(entry, ..) => entry,
         Item::Bad(id, problems) => panic!("{id}: {problems:?}"),
     }
 }

@@ -1,4 +1,4 @@
-//! The numerous kinds as they come over the wire, without the notes of who set which field.
+//! The numerous kinds as they come over the wire, without the notes of which field others set.
 //!
 //! These notes (`managedFields`) are often more than half of an object, and the crate's types would build a tree of them.
 
@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::managed::Ours;
 use super::{admit, origin};
 use crate::kubernetes::change::Item;
 use crate::source::{Entry, Kind, Name, Object, ObjectId, Pod, Written};
@@ -36,6 +37,7 @@ struct Meta {
     labels: Option<BTreeMap<String, String>>,
     annotations: Option<BTreeMap<String, String>>,
     finalizers: Option<Vec<String>>,
+    managed_fields: Ours,
 }
 
 impl Meta {
@@ -58,6 +60,7 @@ impl From<Meta> for ObjectMeta {
             labels: meta.labels,
             annotations: meta.annotations,
             finalizers: meta.finalizers,
+            managed_fields: Some(meta.managed_fields.0),
             ..Self::default()
         }
     }
@@ -124,7 +127,7 @@ impl Wire for BarePod {
     fn item(self) -> Item {
         let id = self.metadata.id(Kind::Pod);
         let pod = Pod::from_metadata(&self.metadata.into());
-        Item::Good(Entry { id, origin: origin(), object: Object::Pod(pod.into()) }, Vec::new())
+        Item::Good(Entry { id, origin: origin(), object: Object::Pod(pod.into()) }, Vec::new(), None)
     }
 }
 

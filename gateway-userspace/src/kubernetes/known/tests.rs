@@ -19,7 +19,7 @@ fn origin() -> Origin {
 
 fn node(name: &str) -> Item {
     let object = Object::Node(Arc::new(Labels::default()));
-    Item::Good(Entry { id: id(Kind::Node, name), origin: origin(), object }, vec![])
+    Item::Good(Entry { id: id(Kind::Node, name), origin: origin(), object }, vec![], None)
 }
 
 fn bad(name: &str) -> Item {
@@ -31,7 +31,7 @@ fn bad(name: &str) -> Item {
 fn pod(name: &str, uid: &str, version: u64, body: Option<bool>) -> Item {
     let body = body.map(|terminal| Box::new(PodBody { terminal, ..PodBody::default() }));
     let pod = Pod { uid: Some(uid.into()), version, body, ..Pod::default() };
-    Item::Good(Entry { id: id(Kind::Pod, name), origin: origin(), object: Object::Pod(pod.into()) }, vec![])
+    Item::Good(Entry { id: id(Kind::Pod, name), origin: origin(), object: Object::Pod(pod.into()) }, vec![], None)
 }
 
 fn body(known: &Known, name: &str) -> Option<bool> {

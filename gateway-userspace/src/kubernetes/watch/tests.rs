@@ -54,7 +54,7 @@ impl Bench {
 
 fn name(item: &Item) -> String {
     match item {
-        Item::Good(entry, _) => entry.id.name.name.clone(),
+        Item::Good(entry, ..) => entry.id.name.name.clone(),
         Item::Bad(id, problems) => format!("!{} ({})", id.name.name, problems[0].field),
     }
 }
