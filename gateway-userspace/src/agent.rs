@@ -65,13 +65,17 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let pulse = Pulse::new();
     pulse.answer_probes(&config.instance).context("probes cannot be answered")?;
     let (bpffs, me) = (config.bpffs.clone(), Introduction::of(&config.instance));
-    let prepared = Prepared::new(config)?;
+    let mut prepared = Prepared::new(config)?;
+    let prepare = async {
+        prepared.source.settled().await;
+        handover::take(&bpffs, &me).await
+    };
     let place = tokio::select! {
         signal = stop.wait() => {
             info!(signal, "stopped before anything was served");
             return Ok(());
         }
-        place = pulse.while_waiting(handover::take(&bpffs, &me)) => place?,
+        place = pulse.while_waiting(prepare) => place?,
     };
     let standby = match place {
         Place::Holder(directory, listener) => follow(prepared, directory, listener, &mut stop, &pulse).await?,
@@ -103,6 +107,7 @@ async fn follow(
     let mut host = HostChanges::new();
     let (mut sweeps, sweeper) = sweep::start(programmer.sweeper()?, programmer.shortest_timeout())?;
     programmer.first_reconcile()?;
+    programmer.speak();
     let health_news = programmer.health_news();
     loop {
         pulse.turned(programmer.ready());
@@ -110,11 +115,13 @@ async fn follow(
         tokio::select! {
             biased;
             signal = stop.wait() => {
+                programmer.fall_silent().await;
                 programmer.stopped(signal);
                 return Ok(None);
             }
             stream = listener.next() => {
                 if let Some(request) = listener.request(stream).await {
+                    programmer.fall_silent().await;
                     let standby = Standby::begin(&bpffs);
                     // The programmer is the last: with it goes the lock, and then another agent needs all the rest.
                     drop((sweeper, listener, programmer));

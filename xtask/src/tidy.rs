@@ -34,7 +34,7 @@ struct Boundary {
 
 const BOUNDARIES: &[Boundary] = &[
     Boundary { folder: "gateway-userspace/src", krate: "aya", allowed: &["dataplane"] },
-    Boundary { folder: "gateway-userspace/src", krate: "kube", allowed: &["source/kubernetes"] },
+    Boundary { folder: "gateway-userspace/src", krate: "kube", allowed: &["kubernetes"] },
     Boundary { folder: "gateway-common/src", krate: "std", allowed: &[] },
     Boundary { folder: "gateway-ebpf/src", krate: "aya_ebpf", allowed: &["bin"] },
     Boundary { folder: "gateway-userspace/src/model", krate: "tokio", allowed: &[] },

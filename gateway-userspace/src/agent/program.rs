@@ -22,7 +22,7 @@ use crate::model::Model;
 use crate::reconcile::{Plan, Reconciler};
 use crate::source::Problem;
 use crate::state::{LastReconcile, State};
-use crate::translate::{Options, Translation};
+use crate::translate::{Options, Statuses, Translation};
 
 /// Why a reconcile happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,10 @@ pub struct Programmer {
     translation: Translation,
     /// What the translation asks for.
     model: Arc<Model>,
+    /// What it says of the objects' status.
+    statuses: Arc<Statuses>,
+    /// All that is wrong, as of the last reconcile.
+    problems: Vec<Problem>,
     said: report::Said,
     /// The VIPs that the host has, as of the last reconcile.
     vips: BTreeSet<Address>,
@@ -90,6 +94,8 @@ impl Programmer {
             source_problems: Vec::new(),
             translation: Translation::default(),
             model: Arc::default(),
+            statuses: Arc::default(),
+            problems: Vec::new(),
             said: report::Said::default(),
             vips: BTreeSet::new(),
             deadline: None,
@@ -120,7 +126,10 @@ impl Programmer {
 
     /// Whether everything is served as the objects ask, and if not, why.
     pub fn ready(&self) -> Result<(), String> {
-        self.parts.state.failure.clone().map_or(Ok(()), |failure| Err(format!("reconcile fails: {failure}")))
+        match &self.parts.state.failure {
+            Some(failure) => Err(format!("reconcile fails: {failure}")),
+            None => self.parts.source.synced(),
+        }
     }
 
     /// Waits until the objects may have changed; returns when that was noticed. May be cancelled.
@@ -133,6 +142,18 @@ impl Programmer {
         (self.translation, self.source_problems) =
             self.parts.source.translate(&self.translation.given, &self.parts.options);
         self.model = Arc::new(std::mem::take(&mut self.translation.model));
+        self.statuses = Arc::new(std::mem::take(&mut self.translation.statuses));
+    }
+
+    /// From now on this agent speaks for its node.
+    pub fn speak(&mut self) {
+        self.parts.source.speak();
+        self.parts.source.tell(&self.statuses, self.problems.clone());
+    }
+
+    /// Lets another agent speak for this node.
+    pub async fn fall_silent(&mut self) {
+        self.parts.source.fall_silent().await;
     }
 
     /// The reconcile of the start: what fails here ends the agent, since nobody has relied on it yet.
@@ -231,10 +252,14 @@ impl Programmer {
         let news = self.said.update(&problems, &notes);
         let state = &mut self.parts.state;
         let recovered = state.failure.take().is_some();
+        if asked || recovered || news {
+            self.parts.source.tell(&self.statuses, problems.clone());
+        }
         if !asked && writes == 0 && !news && sysctls.is_empty() && !recovered {
             return;
         }
         state.problems = problems.iter().map(ToString::to_string).collect();
+        self.problems = problems;
         state.notes = notes;
         if self.vips != plan.host_vips {
             state.vips = plan.host_vips.iter().map(ToString::to_string).collect();

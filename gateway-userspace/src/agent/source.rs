@@ -1,5 +1,6 @@
 //! Where the agent's objects come from: a folder or an API server, which look the same from here on.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
@@ -32,6 +33,8 @@ pub struct ClusterSource {
     instance: String,
     /// What writes to it; nothing before this agent serves.
     status: Option<Status>,
+    /// The maps hold all that is known, but for versions.
+    is_programmed: bool,
 }
 
 impl Source {
@@ -47,7 +50,7 @@ impl Source {
                 let Cluster { kubeconfig, node, namespace, .. } = cluster.clone();
                 let objects = KubernetesSource::start(&Settings { kubeconfig, node, namespace })?;
                 let (cluster, instance) = (cluster.clone(), config.instance.clone());
-                Ok(Self::Cluster(Box::new(ClusterSource { objects, cluster, instance, status: None })))
+                Ok(Self::Cluster(Box::new(ClusterSource { objects, cluster, instance, status: None, is_programmed: false })))
             }
         }
     }
@@ -95,6 +98,7 @@ impl Source {
             Self::Folder(_, changes) => changes.next().await.seen,
             Self::Cluster(source) => loop {
                 if source.objects.next().await {
+                    source.is_programmed = false;
                     return Instant::now();
                 }
                 // Only the versions of Pods have risen: what is programmed holds for them, too.
@@ -126,7 +130,7 @@ impl Source {
     }
 
     /// Tells the API server what has been programmed.
-    pub fn tell(&self, statuses: &Statuses, problems: &[Problem]) {
+    pub fn tell(&mut self, statuses: &Arc<Statuses>, problems: Vec<Problem>) {
         if let Self::Cluster(source) = self {
             source.tell(statuses, problems);
         }
@@ -134,21 +138,22 @@ impl Source {
 }
 
 impl ClusterSource {
-    fn tell(&self, statuses: &Statuses, problems: &[Problem]) {
+    fn tell(&mut self, statuses: &Arc<Statuses>, problems: Vec<Problem>) {
+        self.is_programmed = true;
         let Some(status) = &self.status else { return };
         let objects = self.objects.objects();
         status.publish(Facts {
             statuses: statuses.clone(),
-            problems: problems.to_vec(),
+            problems: problems.into(),
             rejected: objects.rejected.clone(),
             nodes: objects.nodes.keys().map(|node| node.name.clone()).collect(),
             complete: !objects.incomplete,
+            revision: self.objects.pod_revision(),
         });
-        self.tell_revision();
     }
 
     fn tell_revision(&self) {
-        if let Some(status) = &self.status {
+        if let Some(status) = self.status.as_ref().filter(|_| self.is_programmed) {
             status.programmed(self.objects.pod_revision());
         }
     }

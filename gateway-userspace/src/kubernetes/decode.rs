@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use self::wire::{BareNamespace, BareNode, BarePod, Wire, WirePod, WireService, WireSlice};
 use super::change::{Item, Scope};
-use super::resources::FIELD_MANAGER;
+use super::requests::FIELD_MANAGER;
 use super::seen::Sight;
 use crate::source::manifest::typed;
 use crate::source::validate::validate;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
 
 use super::lease::{Claim, Standing};
-use super::resources::Failure;
+use super::requests::Failure;
 
 /// The Lease that the leader holds.
 pub(super) const LEADER_LEASE: &str = "beeline-leader";

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
 use self::ledger::{Ledger, Subject, Texts};
-use super::resources::{FIELD_MANAGER, Failure, api, request, resource};
+use super::requests::{FIELD_MANAGER, Failure, api, request, resource};
 use super::{Facts, Seen};
 use crate::source::{Kind, Name, ObjectId, Problem};
 use crate::translate::statuses::{Condition, Truth};

@@ -1,6 +1,7 @@
 //! What this agent knows that the cluster should learn of: the agent publishes it, the status writers read it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::source::{ObjectId, Problem};
 use crate::translate::Statuses;
@@ -9,9 +10,9 @@ use crate::translate::Statuses;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
     /// What the status of the objects should say.
-    pub statuses: Statuses,
+    pub statuses: Arc<Statuses>,
     /// What is wrong with them.
-    pub problems: Vec<Problem>,
+    pub problems: Arc<Vec<Problem>>,
     /// Objects that exist but never were valid: nothing is known of them, so nothing is taken back from their status.
     pub rejected: BTreeSet<ObjectId>,
     /// The names of all Nodes.

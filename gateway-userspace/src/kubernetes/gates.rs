@@ -30,7 +30,7 @@ use super::Facts;
 use super::events::Notice;
 use super::lease;
 use super::node_lease::{NODE_LABEL, REVISION_ANNOTATION, node_of, revision_of};
-use super::resources::{FIELD_MANAGER, Failure, request, resource, version_number};
+use super::requests::{FIELD_MANAGER, Failure, request, resource, version_number};
 use crate::source::pod::{READINESS_GATES, Readiness};
 use crate::source::{Kind, Name, ObjectId, Pod};
 

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::resources::{FIELD_MANAGER, Failure, request, version_number};
+use super::requests::{FIELD_MANAGER, Failure, request, version_number};
 
 /// A Lease and one who wants to hold it.
 #[derive(Debug)]

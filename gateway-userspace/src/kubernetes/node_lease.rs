@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::Facts;
 use super::election::WANTED_ANNOTATION;
 use super::lease::{Claim, Standing};
-use super::resources::Failure;
+use super::requests::Failure;
 
 /// The label that all of them have.
 pub(super) const NODE_LABEL: &str = "beeline.dev/node-lease";

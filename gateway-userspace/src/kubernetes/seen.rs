@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::change::{Change, Item, Scope};
-use super::resources::{FIELD_MANAGER, version_number};
+use super::requests::{FIELD_MANAGER, version_number};
 use crate::source::{Kind, ObjectId, Written};
 
 /// What was last seen of one object.

@@ -118,6 +118,17 @@ impl Status {
         });
     }
 
+    /// Says up to which version of Pods this node's maps hold everything.
+    pub fn programmed(&self, revision: u64) {
+        self.facts.send_if_modified(|known| {
+            let differs = known.revision != revision;
+            if differs {
+                *known = Arc::new(Facts { revision, ..Facts::clone(known) });
+            }
+            differs
+        });
+    }
+
     /// Whether this agent is the one that writes.
     pub fn is_leader(&self) -> bool {
         *self.leading.borrow()

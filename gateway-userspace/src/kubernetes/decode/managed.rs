@@ -7,7 +7,7 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::kubernetes::resources::FIELD_MANAGER;
+use crate::kubernetes::requests::FIELD_MANAGER;
 
 /// Our entries of `metadata.managedFields`.
 #[derive(Default)]

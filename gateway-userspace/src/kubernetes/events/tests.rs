@@ -1,3 +1,5 @@
+//! What is said of which object.
+
 use super::*;
 use crate::source::Severity;
 

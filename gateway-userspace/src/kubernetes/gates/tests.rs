@@ -1,3 +1,5 @@
+//! Which Pods wait for us.
+
 use super::*;
 
 fn pod(status: &serde_json::Value, gates: &[&str]) -> GatedPod {

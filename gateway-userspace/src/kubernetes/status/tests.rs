@@ -107,7 +107,7 @@ fn facts() -> Facts {
 fn facts_of_upstream(ready: usize) -> Facts {
     let mut facts = facts();
     let status = UpstreamStatus { status: object_status(), backends: Vec::new(), total: 4, ready };
-    facts.statuses.upstreams.insert(Name::new("shop", "a"), status);
+    Arc::make_mut(&mut facts.statuses).upstreams.insert(Name::new("shop", "a"), status);
     facts
 }
 

@@ -12,7 +12,7 @@ use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::parents::parents;
-use crate::kubernetes::resources::{FIELD_MANAGER, Failure, api, request};
+use crate::kubernetes::requests::{FIELD_MANAGER, Failure, api, request};
 use crate::kubernetes::seen::Sight;
 use crate::source::ObjectId;
 use crate::translate::statuses::RouteStatus;

@@ -23,7 +23,7 @@ use super::parents::parents;
 use super::render::status;
 use super::write::{Job, What, now};
 use crate::kubernetes::Facts;
-use crate::kubernetes::resources::{Failure, resource};
+use crate::kubernetes::requests::{Failure, resource};
 use crate::kubernetes::seen::{Seen, Sight};
 use crate::source::{Kind, Name, ObjectId};
 

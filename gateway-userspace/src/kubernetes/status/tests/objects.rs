@@ -62,7 +62,7 @@ async fn a_service_that_is_no_longer_ours_loses_what_we_wrote_and_nothing_else()
     let a = Agent::start(&server, "a");
     let mut ours = facts();
     let status = ServiceStatus { addresses: vec!["192.0.2.1".parse().unwrap()], event: None, status: object_status() };
-    ours.statuses.services.insert(Name::new("shop", "a"), status);
+    Arc::make_mut(&mut ours.statuses).services.insert(Name::new("shop", "a"), status);
     a.status.publish(ours);
     a.until("it is written", || status_of(&server, SERVICE)["conditions"].as_array().unwrap().len() == 2).await;
     let ingress = status_of(&server, SERVICE)["loadBalancer"]["ingress"].clone();
@@ -96,7 +96,7 @@ async fn an_entry_of_another_controller_survives_a_conflict_and_a_farewell() {
     let parent = TcpRouteParentRefs { name: "gateway".into(), ..TcpRouteParentRefs::default() };
     let parents = vec![ParentStatus { parent, conditions: vec![condition("Accepted", Truth::True)] }];
     let id = ObjectId { kind: Kind::TcpRoute, name: Name::new("shop", "a") };
-    ours.statuses.routes.insert(id, RouteStatus { generation: 2, parents });
+    Arc::make_mut(&mut ours.statuses).routes.insert(id, RouteStatus { generation: 2, parents });
     a.status.publish(ours);
     tokio::time::sleep(Duration::from_secs(1)).await;
     let parents = status_of(&server, ROUTE)["parents"].as_array().unwrap().clone();
@@ -152,7 +152,7 @@ async fn a_problem_becomes_one_event_at_its_object() {
     let problem =
         Problem { object: "Upstream shop/a".into(), field: "spec.x".into(), ..Problem::of_file("", "is bad") };
     for revision in 0..5 {
-        a.status.publish(Facts { problems: vec![problem.clone()], revision, ..facts_of_upstream(3) });
+        a.status.publish(Facts { problems: vec![problem.clone()].into(), revision, ..facts_of_upstream(3) });
         a.rest(Duration::from_secs(30)).await;
     }
 

@@ -1,10 +1,14 @@
-//! How each kind of object is addressed at the API server.
+//! Requests that write, or read one object: how it is addressed, how long an answer may take, and what went wrong.
+//!
+//! What is read in large numbers goes another way: see `exchange`.
 
 use std::time::Duration;
 
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Client, Error};
 
+use super::change::Scope;
+use super::resource::Resource;
 use crate::source::{Kind, ObjectId};
 
 /// The name under which all that Beeline writes is noted in an object.
@@ -13,31 +17,11 @@ pub(super) const FIELD_MANAGER: &str = "beeline";
 /// How long one request may take. The API server's own limit is a minute; whoever waits so long has lost the lead.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Group, version (where a server may serve another, the newest) and resource of a kind.
-const fn names(kind: Kind) -> (&'static str, &'static str, &'static str) {
-    const GATEWAY: &str = "gateway.networking.k8s.io";
-    match kind {
-        Kind::Service => ("", "v1", "services"),
-        Kind::EndpointSlice => ("discovery.k8s.io", "v1", "endpointslices"),
-        Kind::Pod => ("", "v1", "pods"),
-        Kind::Upstream => ("beeline.dev", "v1alpha1", "upstreams"),
-        Kind::Gateway => (GATEWAY, "v1", "gateways"),
-        Kind::GatewayClass => (GATEWAY, "v1", "gatewayclasses"),
-        Kind::ReferenceGrant => (GATEWAY, "v1", "referencegrants"),
-        Kind::TcpRoute => (GATEWAY, "v1", "tcproutes"),
-        Kind::UdpRoute => (GATEWAY, "v1", "udproutes"),
-        Kind::Namespace => ("", "v1", "namespaces"),
-        Kind::Node => ("", "v1", "nodes"),
-        Kind::AddressPool => ("beeline.dev", "v1alpha1", "addresspools"),
-        Kind::ClusterLink => ("beeline.dev", "v1alpha1", "clusterlinks"),
-    }
-}
-
 /// A kind in the version that the server serves, if it is known to be another than the newest.
 pub(super) fn resource(kind: Kind, served: Option<&str>) -> ApiResource {
-    let (group, version, plural) = names(kind);
-    let kind = GroupVersionKind::gvk(group, served.unwrap_or(version), kind.name());
-    ApiResource::from_gvk_with_plural(&kind, plural)
+    let Resource { group, versions, plural, .. } = Resource::of(Scope::All(kind), "");
+    let version = served.or(versions.first().copied()).unwrap_or("v1");
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind.name()), plural)
 }
 
 /// The objects of an object's kind in its namespace.
