@@ -50,7 +50,13 @@ impl Source {
                 let Cluster { kubeconfig, node, namespace, .. } = cluster.clone();
                 let objects = KubernetesSource::start(&Settings { kubeconfig, node, namespace })?;
                 let (cluster, instance) = (cluster.clone(), config.instance.clone());
-                Ok(Self::Cluster(Box::new(ClusterSource { objects, cluster, instance, status: None, is_programmed: false })))
+                Ok(Self::Cluster(Box::new(ClusterSource {
+                    objects,
+                    cluster,
+                    instance,
+                    status: None,
+                    is_programmed: false,
+                })))
             }
         }
     }

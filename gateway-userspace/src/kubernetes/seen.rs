@@ -113,7 +113,9 @@ impl Seen {
             Change::Apply(Scope::All(_), item) => self.take_item(item),
             Change::Delete(Scope::All(_), id) => self.forget(id),
             Change::Replace(Scope::All(kind), items) => {
-                items.iter_mut().for_each(|item| self.take_item(item));
+                for item in items.iter_mut() {
+                    self.take_item(item);
+                }
                 self.keep(*kind, &items.iter().map(|item| item.id().clone()).collect());
             }
             _ => {}

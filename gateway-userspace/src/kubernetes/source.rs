@@ -174,6 +174,7 @@ impl KubernetesSource {
 struct Worker {
     runtime: Handle,
     client: Client,
+    seen: Arc<Seen>,
     /// The clusters to be linked with.
     links: watch::Sender<BTreeMap<String, Wanted>>,
     end: Option<oneshot::Sender<()>>,
@@ -220,7 +221,8 @@ fn prepare(
     })?;
     for scope in SCOPES {
         let resource = Resource::of(scope, &settings.node);
-        runtime.spawn(Watch::new(client.clone(), resource, news.clone(), Pace::default()).noting(seen.clone()).follow());
+        runtime
+            .spawn(Watch::new(client.clone(), resource, news.clone(), Pace::default()).noting(seen.clone()).follow());
     }
     let namespace = settings.namespace.clone();
     let links = Links { client: client.clone(), namespace, news: news.clone(), pace: Pace::default() };

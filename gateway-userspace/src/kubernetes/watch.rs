@@ -22,7 +22,7 @@ use super::resource::Resource;
 use super::seen::Seen;
 
 /// How long a watch is asked to last: up to this, and not less than three quarters, so that agents do not come back together.
-const WATCH_TIME: Duration = Duration::from_secs(300);
+const WATCH_TIME: Duration = Duration::from_mins(5);
 
 /// One collection that is followed.
 pub(super) struct Watch {

@@ -17,7 +17,7 @@ fn errors_of_one_object_are_one_event_and_warnings_none() {
         problem("", "", Severity::Error),
     ];
 
-    let texts = texts(&Facts { problems, ..Facts::default() });
+    let texts = texts(&Facts { problems: problems.into(), ..Facts::default() });
 
     let said: Vec<(String, &str)> = texts.iter().map(|(subject, text)| (subject.id.to_string(), &**text)).collect();
     assert_eq!(

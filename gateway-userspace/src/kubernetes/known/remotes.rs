@@ -21,7 +21,9 @@ impl Known {
     fn take_remote(&mut self, link: &str, item: Item) -> bool {
         let differs = self.note(Some(link), &item);
         match item {
-            Item::Good(entry, ..) => insert(self.objects.remotes.entry(link.to_string()).or_default(), entry) || differs,
+            Item::Good(entry, ..) => {
+                insert(self.objects.remotes.entry(link.to_string()).or_default(), entry) || differs
+            }
             Item::Bad(..) => differs,
         }
     }

@@ -148,7 +148,7 @@ fn a_linked_cluster_keeps_what_is_known_until_the_link_goes() {
     assert!(known.apply(Change::Link("east".into(), health.clone())));
 
     let remote = &known.objects().remotes["east"];
-    assert_eq!((remote.pods.len(), &remote.health), (1, &health));
+    assert_eq!((remote.objects.pods.len(), &remote.health), (1, &health));
     assert!(known.apply(Change::Unlink("east".into())));
     assert!(known.objects().remotes.is_empty());
 }
