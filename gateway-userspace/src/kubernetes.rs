@@ -7,6 +7,7 @@ mod backoff;
 pub mod change;
 pub mod connect;
 mod decode;
+mod definitions;
 mod discovery;
 mod election;
 mod events;

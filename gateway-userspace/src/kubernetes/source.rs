@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use super::backoff::Pace;
 use super::change::{Change, Scope};
 use super::connect::{self, Settings};
+use super::definitions::follow_definitions;
 use super::known::Known;
 use super::links::{self, Links, Wanted};
 use super::resource::Resource;
@@ -219,11 +220,13 @@ fn prepare(
         let config = connect::config(settings.kubeconfig.as_deref()).await?;
         connect::client(config).context("cannot use what leads to the API server: check its certificates")
     })?;
+    let (definitions, defined) = watch::channel(0);
     for scope in SCOPES {
         let resource = Resource::of(scope, &settings.node);
-        runtime
-            .spawn(Watch::new(client.clone(), resource, news.clone(), Pace::default()).noting(seen.clone()).follow());
+        let watch = Watch::new(client.clone(), resource, news.clone(), Pace::default());
+        runtime.spawn(watch.noting(seen.clone()).looking_at(defined.clone()).follow());
     }
+    runtime.spawn(follow_definitions(client.clone(), definitions, Pace::default()));
     let namespace = settings.namespace.clone();
     let links = Links { client: client.clone(), namespace, news: news.clone(), pace: Pace::default() };
     runtime.spawn(links.follow(wishes));

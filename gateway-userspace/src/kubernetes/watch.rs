@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use kube::Client;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
@@ -44,6 +45,8 @@ pub(super) struct Watch {
     health: Option<Result<(), String>>,
     /// The watch has worked since the last attempt began.
     lived: bool,
+    /// Counts up when a kind may have been defined.
+    definitions: Option<watch::Receiver<u64>>,
 }
 
 impl Watch {
@@ -61,12 +64,19 @@ impl Watch {
             absent: false,
             health: None,
             lived: false,
+            definitions: None,
         }
     }
 
     /// Has the status of the objects noted, too.
     pub(super) fn noting(mut self, seen: Arc<Seen>) -> Self {
         self.seen = Some(seen);
+        self
+    }
+
+    /// While there is no such kind, looks again whenever this counts up.
+    pub(super) fn looking_at(mut self, definitions: watch::Receiver<u64>) -> Self {
+        self.definitions = Some(definitions);
         self
     }
 
@@ -85,8 +95,22 @@ impl Watch {
                 Ok(()) => backoff.next(),
                 Err(trouble) => self.cope(trouble, &mut backoff).await,
             };
-            sleep(wait).await;
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = self.definition() => backoff.reset(),
+            }
         }
+    }
+
+    /// Waits for a definition that may be of the kind that is missing.
+    async fn definition(&mut self) {
+        if self.absent
+            && let Some(definitions) = &mut self.definitions
+            && definitions.changed().await.is_ok()
+        {
+            return;
+        }
+        std::future::pending().await
     }
 
     /// What to do about a trouble, and how long to wait before the next attempt.

@@ -1,5 +1,8 @@
 //! Against a server on the loopback that answers as real ones do on bad days.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::json;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
@@ -239,6 +242,28 @@ async fn a_kind_that_is_missing_is_empty_until_it_appears() {
         Bench::start(Scope::All(Kind::TcpRoute), |question, number| routes(question, number > 12, "v1")).await;
 
     bench.expect(&["all: ", "healthy", "all: r"]).await;
+}
+
+#[tokio::test]
+async fn a_definition_wakes_the_watch_of_a_kind_that_was_missing() {
+    let there = Arc::new(AtomicBool::new(false));
+    let appeared = there.clone();
+    let server = Server::start(move |question, _| routes(question, appeared.load(Ordering::Relaxed), "v1")).await;
+    let (sender, mut news) = unbounded_channel();
+    let (definitions, defined) = watch::channel(0);
+    let never = Duration::from_hours(1);
+    let patient = Pace { first: never, longest: never, ..pace() };
+    let watch = Watch::new(server.client(), Resource::of(Scope::All(Kind::TcpRoute), "n1"), sender, patient);
+    let task = tokio::spawn(watch.looking_at(defined).follow());
+
+    assert_eq!(news.recv().await, Some(Change::Replace(Scope::All(Kind::TcpRoute), vec![])));
+    there.store(true, Ordering::Relaxed);
+    definitions.send_modify(|count| *count += 1);
+
+    assert!(matches!(news.recv().await, Some(Change::Health(_, Ok(())))));
+    let change = timeout(Duration::from_secs(10), news.recv()).await.unwrap();
+    assert!(matches!(change, Some(Change::Replace(_, items)) if items.len() == 1));
+    task.abort();
 }
 
 #[tokio::test]
