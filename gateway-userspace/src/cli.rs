@@ -34,8 +34,9 @@ Examples:
 
 Exit codes: 0 all is well, 1 something failed or problems were found, 2 wrong usage";
 
-/// This crate warns of every attribute that is newer than itself, for each device at each look.
-const QUIET: &str = "netlink_packet_route=error";
+/// The first warns of every attribute that is newer than itself, for each device at each look; the second tells of every
+/// attempt that fails, which whoever tried tells once.
+const QUIET: &str = "netlink_packet_route=error,kube_client=off";
 
 /// Takes the traffic of a virtual IP straight to a Pod
 #[derive(Debug, Parser)]

@@ -165,7 +165,8 @@ impl KubernetesSource {
             (None, Some(text)) if failure.is_none() => {
                 warn!(link, "{text}; what is known of the cluster keeps serving");
             }
-            (None, None) if unauthorized.is_some() || failure.is_some() => info!(link, "the linked cluster is back"),
+            (None, None) if unauthorized.is_some() => info!(link, "the credentials of the linked cluster are in use"),
+            (None, None) if failure.is_some() => info!(link, "the linked cluster is back"),
             _ => {}
         }
     }
@@ -242,3 +243,6 @@ impl Drop for Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

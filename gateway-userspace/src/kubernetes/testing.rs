@@ -90,6 +90,11 @@ impl Server {
         Self { address, asked, task }
     }
 
+    /// Where it is, as a URL.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
     pub(super) fn client(&self) -> Client {
         let mut config = Config::new(self.address.parse().unwrap());
         config.default_retry = false;

@@ -143,8 +143,8 @@ impl Watch {
             }
             Trouble::Failed(text, asked) => {
                 least = asked.unwrap_or_default().min(self.pace.longest);
-                // The first break of a watch that worked is everyday life.
-                if !self.lived {
+                // The first break of a watch that worked is everyday life, and so is a new kind that asks for a moment.
+                if !self.lived && !(self.absent && asked.is_some()) {
                     self.say(Err(text));
                 }
             }

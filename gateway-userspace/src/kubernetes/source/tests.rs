@@ -1,0 +1,76 @@
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::*;
+use crate::kubernetes::testing::{Answer, Server, Then, end_of_beginning, line, refusal, service};
+
+/// A source of what a server says, by way of a kubeconfig.
+async fn source(server: &Server) -> KubernetesSource {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kubeconfig");
+    let config = json!({
+        "current-context": "a",
+        "clusters": [{"name": "a", "cluster": {"server": server.address()}}],
+        "users": [{"name": "a", "user": {"token": "t"}}],
+        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+    });
+    fs::write(&path, config.to_string()).unwrap();
+    let settings = Settings { kubeconfig: Some(path), node: "n1".into(), namespace: "beeline".into() };
+    KubernetesSource::start(&settings).unwrap()
+}
+
+/// Takes news in until something holds.
+async fn until(source: &mut KubernetesSource, holds: impl Fn(&KubernetesSource) -> bool) {
+    while !holds(source) {
+        timeout(Duration::from_secs(10), source.next()).await.expect("news");
+    }
+}
+
+#[tokio::test]
+async fn a_kind_that_is_denied_is_the_only_one_that_suffers() {
+    let denied = Arc::new(AtomicBool::new(true));
+    let denies = denied.clone();
+    let server = Server::start(move |question, _| {
+        if question.contains("/nodes?") && denies.load(Ordering::Relaxed) {
+            return refusal(403, "nodes is forbidden");
+        }
+        let services = question.starts_with("/api/v1/services?").then(|| line("ADDED", &service("a", "1")));
+        Answer::Lines(services.into_iter().chain([end_of_beginning("2")]).collect(), Then::Wait)
+    })
+    .await;
+    let mut source = source(&server).await;
+    assert!(source.objects().incomplete && source.synced().unwrap_err().starts_with("not received yet: "));
+
+    let refused = "Node: the API server refuses: nodes is forbidden: grant it to the agent's role";
+    until(&mut source, |source| source.synced() == Err(refused.to_string())).await;
+    assert_eq!((source.objects().services.len(), source.objects().incomplete), (1, true));
+
+    denied.store(false, Ordering::Relaxed);
+    until(&mut source, |source| source.synced() == Ok(())).await;
+    assert!(!source.objects().incomplete);
+}
+
+#[tokio::test]
+async fn dropping_the_source_ends_its_thread() {
+    let server = Server::start(|_, _| Answer::Silence).await;
+    let source = source(&server).await;
+    let runtime = source.runtime().clone();
+
+    drop(source);
+
+    assert!(runtime.spawn(async {}).await.is_err());
+}
+
+#[test]
+fn without_a_way_to_the_server_it_says_what_to_do() {
+    let settings = Settings { kubeconfig: Some("/nowhere".into()), node: "n1".into(), namespace: "beeline".into() };
+
+    let error = KubernetesSource::start(&settings).err().unwrap();
+
+    assert_eq!(error.to_string(), "cannot read kubeconfig `/nowhere`: name one that exists");
+}
