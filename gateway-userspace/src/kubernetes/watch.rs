@@ -110,7 +110,7 @@ impl Watch {
         {
             return;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// What to do about a trouble, and how long to wait before the next attempt.
@@ -144,7 +144,8 @@ impl Watch {
             Trouble::Failed(text, asked) => {
                 least = asked.unwrap_or_default().min(self.pace.longest);
                 // The first break of a watch that worked is everyday life, and so is a new kind that asks for a moment.
-                if !self.lived && !(self.absent && asked.is_some()) {
+                let is_everyday = self.lived || (self.absent && asked.is_some());
+                if !is_everyday {
                     self.say(Err(text));
                 }
             }

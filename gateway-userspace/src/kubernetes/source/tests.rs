@@ -10,7 +10,7 @@ use super::*;
 use crate::kubernetes::testing::{Answer, Server, Then, end_of_beginning, line, refusal, service};
 
 /// A source of what a server says, by way of a kubeconfig.
-async fn source(server: &Server) -> KubernetesSource {
+fn source(server: &Server) -> KubernetesSource {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kubeconfig");
     let config = json!({
@@ -43,7 +43,7 @@ async fn a_kind_that_is_denied_is_the_only_one_that_suffers() {
         Answer::Lines(services.into_iter().chain([end_of_beginning("2")]).collect(), Then::Wait)
     })
     .await;
-    let mut source = source(&server).await;
+    let mut source = source(&server);
     assert!(source.objects().incomplete && source.synced().unwrap_err().starts_with("not received yet: "));
 
     let refused = "Node: the API server refuses: nodes is forbidden: grant it to the agent's role";
@@ -58,8 +58,8 @@ async fn a_kind_that_is_denied_is_the_only_one_that_suffers() {
 #[tokio::test]
 async fn dropping_the_source_ends_its_thread() {
     let server = Server::start(|_, _| Answer::Silence).await;
-    let source = source(&server).await;
-    let runtime = source.runtime().clone();
+    let source = source(&server);
+    let runtime = source.worker.runtime.clone();
 
     drop(source);
 
