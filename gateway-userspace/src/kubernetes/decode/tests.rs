@@ -1,3 +1,5 @@
+//! What the API server may send, good and bad, and what becomes of it.
+
 use std::fmt::Write as _;
 
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! Orders in which changes arrive, and what is known afterwards. No server, no time.
+
 use std::sync::Arc;
 
 use super::*;

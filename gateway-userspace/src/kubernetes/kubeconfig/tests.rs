@@ -1,3 +1,5 @@
+//! Kubeconfigs of people who mean no good, and of people who err: each refusal names its field, and nothing runs.
+
 use proptest::prelude::*;
 use serde_json::json;
 

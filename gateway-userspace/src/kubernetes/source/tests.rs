@@ -1,3 +1,5 @@
+//! The source as its owner sees it, with its own thread, against a server on the loopback.
+
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
