@@ -239,7 +239,7 @@ impl Programmer {
         let took_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (frontends, backends) = (plan.frontends, plan.backends);
         let asked = matches!(cause, Cause::Start | Cause::Objects);
-        if asked || writes > 0 {
+        if cause == Cause::Start || writes > 0 {
             info!(frontends, backends, writes, milliseconds = took_ms, "reconciled");
         } else {
             debug!(?cause, frontends, backends, "nothing to do");
