@@ -30,7 +30,8 @@ const CHANGE_LIMIT: Duration = Duration::from_secs(10);
 pub struct Agent<'a> {
     node: &'a Namespace,
     binary: PathBuf,
-    manifests: PathBuf,
+    /// The arguments that say where its objects come from.
+    objects: Vec<String>,
     bpffs: PathBuf,
     run_directory: PathBuf,
     instance: String,
@@ -43,11 +44,22 @@ pub struct Agent<'a> {
 impl<'a> Agent<'a> {
     /// An agent for a folder of manifests; it is not started yet. Its directories are those of the group.
     pub fn new(group: &Group, node: &'a Namespace, manifests: &Path) -> Result<Self> {
+        let objects = vec!["--manifests".to_owned(), manifests.display().to_string()];
+        Self::with_objects(group, node, objects)
+    }
+
+    /// An agent for a cluster, as one of its nodes; it is not started yet.
+    pub fn of_cluster(group: &Group, node: &'a Namespace, kubeconfig: &Path, name: &str) -> Result<Self> {
+        let kubeconfig = kubeconfig.display().to_string();
+        Self::with_objects(group, node, vec!["--kubeconfig".into(), kubeconfig, "--node-name".into(), name.into()])
+    }
+
+    fn with_objects(group: &Group, node: &'a Namespace, objects: Vec<String>) -> Result<Self> {
         mount_bpffs()?;
         Ok(Self {
             node,
             binary: binaries::beeline()?,
-            manifests: manifests.to_owned(),
+            objects,
             bpffs: Path::new(BPFFS).join(group.name()),
             run_directory: group.folder().join("run"),
             instance: String::new(),
@@ -85,17 +97,18 @@ impl<'a> Agent<'a> {
         Ok(())
     }
 
-    /// Starts it and waits until it serves its folder.
+    /// Starts it and waits until it serves its objects.
     pub fn start(&mut self) -> Result<()> {
-        let mut process = Background::start("the agent", self.run_command()?, self.log.clone(), self.lifetime)?;
-        let id = u64::try_from(process.id().as_raw())?;
+        self.launch()?;
+        let id = u64::try_from(self.id()?.as_raw())?;
+        let Some(mut process) = self.process.take() else { bail!("the agent does not run") };
         let is_ready = |_: &[String]| {
             let status = self.status().ok()?;
             let agent = &status["agent"];
             let attached = agent["uplinks"].as_array().is_some_and(|uplinks| !uplinks.is_empty());
             (agent["pid"].as_u64() == Some(id) && agent["lastReconcile"].is_object() && attached).then_some(())
         };
-        process.wait_for_log("the agent serves its folder", START_LIMIT, is_ready)?;
+        process.wait_for_log("the agent serves its objects", START_LIMIT, is_ready)?;
         self.process = Some(process);
         Ok(())
     }
@@ -263,7 +276,7 @@ impl<'a> Agent<'a> {
 
     fn run_command(&self) -> Result<Command> {
         let mut command = self.command()?;
-        command.args(["run", "--interface", "eth0", "--manifests"]).arg(&self.manifests).args(&self.arguments);
+        command.args(["run", "--interface", "eth0"]).args(&self.objects).args(&self.arguments);
         Ok(command)
     }
 

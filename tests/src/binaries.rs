@@ -27,6 +27,24 @@ pub fn floor_object() -> Result<PathBuf> {
     existing(path, "cargo xtask build-ebpf")
 }
 
+/// A program that a Kubernetes API is made of: `etcd` by `BEELINE_ETCD`, `kube-apiserver` by `BEELINE_KUBE_APISERVER`,
+/// `pki` by `BEELINE_PKI`.
+pub fn kubernetes(program: &str) -> Result<PathBuf> {
+    let variable = format!("BEELINE_{}", program.to_uppercase().replace('-', "_"));
+    let Some(path) = from_environment(&variable) else {
+        bail!("{variable} does not say where `{program}` is: run this by `cargo xtask`, which does");
+    };
+    existing(path, "cargo xtask cluster up")
+}
+
+/// The folder with Gateway API's CRDs: `BEELINE_GATEWAY_CRDS`.
+pub fn gateway_crds() -> Result<PathBuf> {
+    let Some(path) = from_environment("BEELINE_GATEWAY_CRDS") else {
+        bail!("BEELINE_GATEWAY_CRDS does not name the folder with Gateway API's CRDs: run this by `cargo xtask`");
+    };
+    existing(path, "cargo xtask cluster up")
+}
+
 /// The folder that holds this workspace's `Cargo.toml`.
 pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

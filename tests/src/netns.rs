@@ -11,7 +11,7 @@ use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns};
@@ -132,12 +132,23 @@ impl Namespace {
     pub fn enter<T: Send>(&self, action: impl FnOnce() -> T + Send) -> Result<T> {
         thread::scope(|scope| {
             let inside = scope.spawn(|| {
-                setns(self.file.as_fd(), CloneFlags::CLONE_NEWNET)
-                    .with_context(|| format!("cannot enter the network namespace {}", self.name))?;
+                join(&self.file, &self.name)?;
                 Ok(action())
             });
             inside.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked))
         })
+    }
+
+    /// Starts `action` in the namespace, on a thread of its own that goes on after this call.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        action: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<JoinHandle<Result<T>>> {
+        let (file, name) = (self.file.try_clone().context("cannot duplicate a file descriptor")?, self.name.clone());
+        Ok(thread::spawn(move || {
+            join(&file, &name)?;
+            action()
+        }))
     }
 
     /// A command that runs in the namespace. The child is killed when the thread that starts it ends, unless
@@ -182,6 +193,12 @@ impl Namespace {
         let path = Path::new("/proc/sys").join(key);
         self.enter(|| fs::write(&path, value))?.with_context(|| format!("cannot write {value} to {}", path.display()))
     }
+}
+
+/// Moves this thread into a namespace.
+fn join(namespace: &File, name: &str) -> Result<()> {
+    setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)
+        .with_context(|| format!("cannot enter the network namespace {name}"))
 }
 
 impl Drop for Namespace {

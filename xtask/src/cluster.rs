@@ -91,6 +91,19 @@ struct Load {
     archives: Vec<PathBuf>,
 }
 
+/// What a Kubernetes API without nodes is made of, by the environment variables that tests and benchmarks look at.
+pub fn api_environment(interrupt: &Interrupt) -> Result<Vec<(&'static str, PathBuf)>> {
+    setup::ensure_for_cluster()?;
+    let programs = Programs::ensure(interrupt)?;
+    let program = |name: &str| programs.path(name).to_owned();
+    Ok(vec![
+        ("BEELINE_ETCD", program("etcd")),
+        ("BEELINE_KUBE_APISERVER", program("kube-apiserver")),
+        ("BEELINE_PKI", program("pki")),
+        ("BEELINE_GATEWAY_CRDS", programs.crds(Channel::Experimental)),
+    ])
+}
+
 fn parse_name(text: &str) -> Result<String, String> {
     if plan::is_name(text) {
         Ok(text.to_owned())

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::kernel_tests;
 use crate::{
     check,
-    cluster::{Interrupt, Lifetime, Temporary},
+    cluster::{self, Interrupt, Lifetime, Temporary},
     setup,
 };
 
@@ -20,7 +20,8 @@ pub fn run(arguments: &[String]) -> Result<String> {
     let cluster = check::step("cluster", || Temporary::up("test", false, Lifetime::Value, &interrupt))?;
     let passed = check::step("images", || cluster.load()).and_then(|()| {
         interrupt.check()?;
-        let environment = cluster.environment()?;
+        let mut environment = cluster.environment()?;
+        environment.extend(cluster::api_environment(&interrupt)?);
         let environment: Vec<(&str, &Path)> =
             environment.iter().map(|(name, value)| (*name, value.as_path())).collect();
         check::step("tests", || kernel_tests("cluster", arguments, &environment))
