@@ -4,9 +4,11 @@
 //! after a crash: what a dead process left is found by its id and removed. Needs root.
 
 pub mod agent;
+pub mod api_server;
 pub mod binaries;
 pub mod client;
 pub mod cluster;
+pub mod faulty_api;
 pub mod interrupt;
 pub mod lab;
 pub mod load;
@@ -17,5 +19,6 @@ pub mod offload;
 pub mod packets;
 pub mod pod;
 pub mod process;
+pub mod steady;
 pub mod topology;
 pub mod wait;

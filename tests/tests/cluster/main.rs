@@ -4,6 +4,7 @@
 //! of its own.
 
 mod access;
+mod faults;
 mod install;
 mod pods;
 mod samples;
