@@ -1,7 +1,8 @@
-//! `cargo xtask bench`: what the datapath costs, packet by packet and as a path.
+//! `cargo xtask bench`: what the datapath costs, packet by packet and as a path, and how soon it follows a cluster.
 //!
-//! Both measure the release build, and neither judges: no test asserts a time.
+//! All measure the release build, and none judges: no test asserts a time.
 
+mod churn;
 mod net;
 mod packet;
 
@@ -16,6 +17,8 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum What {
+    /// From a change at the API server to the maps, and a cold start with a large cluster
+    Churn(churn::Args),
     /// The way through a VIP against plain routing and kube-proxy's nftables form
     Net(net::Args),
     /// A packet through the real programs, net of a program that does nothing
@@ -24,6 +27,7 @@ enum What {
 
 pub fn run(args: &Args) -> Result<()> {
     match &args.what {
+        What::Churn(args) => churn::run(args),
         What::Net(args) => net::run(args),
         What::Packet(args) => packet::run(args),
     }

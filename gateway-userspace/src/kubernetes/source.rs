@@ -127,7 +127,11 @@ impl KubernetesSource {
 
     fn take(&mut self, change: Change) -> bool {
         self.log(&change);
+        let awaited = !self.known.missing().is_empty();
         let differs = self.known.apply(change);
+        if awaited && self.known.missing().is_empty() {
+            info!("every list is received");
+        }
         if differs {
             let wanted = links::wanted(self.known.objects());
             self.worker.links.send_if_modified(|known| {

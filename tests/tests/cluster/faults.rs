@@ -65,7 +65,7 @@ impl<'a> Ground<'a> {
         agent.start()?;
         let ground = Self { agent, between, api, network };
         ground.wait_for_pods(VIP, &["v1", "v2"])?;
-        ground.wait_until_ready(true)?;
+        ground.wait_until_ready()?;
         Ok(ground)
     }
 
@@ -98,15 +98,26 @@ impl<'a> Ground<'a> {
             .with_context(|| format!("last: {last:?}\nlog:\n{}", self.agent.log().tail()))
     }
 
-    fn wait_until_ready(&self, ready: bool) -> Result<()> {
+    fn wait_until_ready(&self) -> Result<()> {
+        self.wait_for_probe("the agent is ready", |code, _| code == Some(0))
+    }
+
+    /// Waits until the agent is not ready for a reason with these words.
+    fn wait_until_not_ready(&self, words: &[&str]) -> Result<()> {
+        let what = format!("the agent is not ready, with the reason {words:?}");
+        self.wait_for_probe(&what, |code, reason| code == Some(1) && words.iter().all(|word| reason.contains(word)))
+    }
+
+    fn wait_for_probe(&self, what: &str, holds: impl Fn(Option<i32>, &str) -> bool) -> Result<()> {
         let mut last = String::new();
         let probed = || {
-            let (code, text) = self.agent.probe("ready").ok()?;
-            last = text;
-            ((code == Some(0)) == ready).then_some(())
+            let (code, reason) = self.agent.probe("ready").ok()?;
+            let holds = holds(code, &reason);
+            last = reason;
+            holds.then_some(())
         };
-        wait::until(&format!("`beeline probe ready` says {ready}"), RECOVERY, probed)
-            .with_context(|| format!("it says: {last}\nlog:\n{}", self.agent.log().tail()))
+        wait::until(what, RECOVERY, probed)
+            .with_context(|| format!("`beeline probe ready` says: {last}\nlog:\n{}", self.agent.log().tail()))
     }
 
     /// Waits until `beeline status` has a problem with these words.
@@ -142,14 +153,13 @@ impl<'a> Ground<'a> {
 
         self.between.set(fault);
         self.between.wait_until_met(TIMES)?;
-        self.wait_for_problem(&[words])?;
-        self.wait_until_ready(false)?;
+        self.wait_until_not_ready(&[words])?;
         self.set_ready([true, false])?;
         traffic.steady.wait_for_more(20)?;
         self.between.set(Fault::None);
 
         self.wait_for_pods(VIP, &["v1"])?;
-        self.wait_until_ready(true)?;
+        self.wait_until_ready()?;
         self.wait_for_no_problem()?;
         self.assert_said_once(since, words);
         traffic.finish()
@@ -167,7 +177,7 @@ impl<'a> Ground<'a> {
         self.set_ready([false, true])?;
 
         self.wait_for_pods(VIP, &["v2"])?;
-        self.wait_until_ready(true)?;
+        self.wait_until_ready()?;
         self.wait_for_no_problem()?;
         traffic.finish()
     }
@@ -277,15 +287,14 @@ fn a_kind_that_may_not_be_read_keeps_what_was_known_and_the_others_are_followed(
 
     ground.between.set(Fault::Forbidden("services"));
     ground.between.wait_until_met(2)?;
-    ground.wait_for_problem(&["services", "forbidden"])?;
-    ground.wait_until_ready(false)?;
+    ground.wait_until_not_ready(&["Service", "forbidden"])?;
     ground.set_ready([true, false])?;
     ground.wait_for_pods(VIP, &["v1"])?;
     ground.api.apply(&service("late", OTHER_VIP, [false, true]))?;
     ground.between.set(Fault::None);
 
     ground.wait_for_pods(OTHER_VIP, &["v2"])?;
-    ground.wait_until_ready(true)?;
+    ground.wait_until_ready()?;
     ground.wait_for_no_problem()?;
     ground.assert_said_once(since, "forbidden");
     traffic.finish()
@@ -317,7 +326,7 @@ fn an_object_that_makes_no_sense_is_named_and_the_others_are_followed() -> Resul
     ground.wait_for_problem(&["EndpointSlice shop/odd", "endpoints"])?;
     ground.set_ready([true, false])?;
     ground.wait_for_pods(VIP, &["v1"])?;
-    ground.wait_until_ready(true)?;
+    ground.wait_until_ready()?;
     ground.assert_said_once(since, "shop/odd");
     // Listed anew, it is not there any more.
     ground.between.set(Fault::Gone);
@@ -379,7 +388,7 @@ fn kinds_that_are_defined_later_are_followed_from_then_on() -> Result<()> {
     }
 
     ground.wait_for_pods(OTHER_VIP, &["v1", "v2"])?;
-    ground.wait_until_ready(true)?;
+    ground.wait_until_ready()?;
     traffic.finish()
 }
 
@@ -392,13 +401,12 @@ fn an_agent_that_starts_without_its_api_server_keeps_what_is_served() -> Result<
     ground.agent.stop()?;
     ground.between.set(Fault::Down);
     ground.agent.launch()?;
-    ground.wait_for_problem(&["refused"])?;
-    ground.wait_until_ready(false)?;
+    ground.wait_until_not_ready(&["refused"])?;
     ground.set_ready([true, false])?;
     traffic.steady.wait_for_more(20)?;
     ground.between.set(Fault::None);
 
     ground.wait_for_pods(VIP, &["v1"])?;
-    ground.wait_until_ready(true)?;
+    ground.wait_until_ready()?;
     traffic.finish()
 }
