@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Namespace, Node, Pod as KubernetesPod, PodSpec, PodStatus, Service, ServiceSpec, ServiceStatus,
+    Container, ContainerPort, Namespace, Node, Pod as KubernetesPod, PodCondition, PodIP, PodReadinessGate, PodSpec,
+    PodStatus, Service, ServiceSpec, ServiceStatus,
 };
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -101,19 +102,66 @@ impl Wire for WireSlice {
     }
 }
 
-/// A whole Pod.
+/// A Pod with all of it that anybody here asks for: the types of a whole one are the largest that there are.
 #[derive(Deserialize)]
 pub(super) struct WirePod {
     metadata: Meta,
-    spec: Option<PodSpec>,
-    status: Option<PodStatus>,
+    spec: Option<WirePodSpec>,
+    status: Option<WirePodStatus>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WirePodSpec {
+    node_name: Option<String>,
+    readiness_gates: Option<Vec<PodReadinessGate>>,
+    #[serde(default)]
+    containers: Vec<WireContainer>,
+}
+
+#[derive(Deserialize)]
+struct WireContainer {
+    name: String,
+    ports: Option<Vec<ContainerPort>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WirePodStatus {
+    phase: Option<String>,
+    #[serde(rename = "podIP")]
+    pod_ip: Option<String>,
+    #[serde(rename = "podIPs")]
+    pod_ips: Option<Vec<PodIP>>,
+    conditions: Option<Vec<PodCondition>>,
 }
 
 impl Wire for WirePod {
     fn item(self) -> Item {
         let Self { metadata, spec, status } = self;
         let id = metadata.id(Kind::Pod);
-        admit(id, Written::Pod(Box::new(KubernetesPod { metadata: metadata.into(), spec, status })))
+        let pod = KubernetesPod {
+            metadata: metadata.into(),
+            spec: spec.map(PodSpec::from),
+            status: status.map(PodStatus::from),
+        };
+        admit(id, Written::Pod(Box::new(pod)))
+    }
+}
+
+impl From<WirePodSpec> for PodSpec {
+    fn from(spec: WirePodSpec) -> Self {
+        let WirePodSpec { node_name, readiness_gates, containers } = spec;
+        let container = |WireContainer { name, ports }| Container { name, ports, ..Container::default() };
+        let containers = containers.into_iter().map(container).collect();
+        Self { node_name, readiness_gates, containers, ..Self::default() }
+    }
+}
+
+impl From<WirePodStatus> for PodStatus {
+    fn from(status: WirePodStatus) -> Self {
+        let WirePodStatus { phase, pod_ip, pod_ips, conditions } = status;
+        Self { phase, pod_ip, pod_ips, conditions, ..Self::default() }
     }
 }
 
