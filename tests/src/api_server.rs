@@ -26,7 +26,7 @@ pub const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST),
 /// Where `ClusterIP`s come from: enough for any benchmark.
 const CLUSTER_IPS: &str = "10.200.0.0/16,fd00:200::/112";
 /// How long the API server may take to answer.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// A running API. Dropping it ends it.
 pub struct ApiServer<'a> {

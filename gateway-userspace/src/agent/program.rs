@@ -11,7 +11,7 @@ use tracing::{debug, error, info};
 
 use super::health_ports::HealthPorts;
 use super::recorder::{Record, Recorder};
-use super::source::Source;
+use super::source::{Reading, Source};
 use super::sweep::Sweep;
 use super::{RETRY, conflicts, report};
 use crate::config::Config;
@@ -139,10 +139,16 @@ impl Programmer {
 
     /// Reads the objects and works out what they ask for.
     pub fn read(&mut self) {
-        (self.translation, self.source_problems) =
-            self.parts.source.translate(&self.translation.given, &self.parts.options);
-        self.model = Arc::new(std::mem::take(&mut self.translation.model));
-        self.statuses = Arc::new(std::mem::take(&mut self.translation.statuses));
+        let Parts { source, options, .. } = &mut self.parts;
+        match source.read(&self.model, &self.translation.given, options) {
+            Reading::Whole(mut translation, problems) => {
+                self.model = Arc::new(std::mem::take(&mut translation.model));
+                self.statuses = Arc::new(std::mem::take(&mut translation.statuses));
+                self.translation = *translation;
+                self.source_problems = problems;
+            }
+            Reading::Endpoints(model) => self.model = Arc::new(model),
+        }
     }
 
     /// From now on this agent speaks for its node.

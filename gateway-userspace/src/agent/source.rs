@@ -7,10 +7,11 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::config::{Cluster, Config, ObjectsFrom};
-use crate::kubernetes::{Facts, KubernetesSource, Settings, Status, StatusSettings};
+use crate::kubernetes::{Facts, KubernetesSource, News, Settings, Status, StatusSettings};
+use crate::model::Model;
 use crate::source::watch::Changes;
 use crate::source::{FolderSource, Problem};
-use crate::translate::{Given, Options, Statuses, Translation, translate_after};
+use crate::translate::{Given, Options, Statuses, Translation, refreshed, translate_after};
 
 /// How long the first lists of an API server are waited for. Whatever is missing then comes later.
 const FIRST_LISTS: Duration = Duration::from_secs(10);
@@ -24,6 +25,14 @@ pub enum Source {
     Folder(FolderSource, Changes),
     /// The API server of a cluster.
     Cluster(Box<ClusterSource>),
+}
+
+/// What a look at the objects came to.
+pub enum Reading {
+    /// What they mean, and what is wrong with them one by one.
+    Whole(Box<Translation>, Vec<Problem>),
+    /// Nothing but endpoints are different.
+    Endpoints(Model),
 }
 
 /// The API server of a cluster, and what goes back to it.
@@ -114,15 +123,22 @@ impl Source {
     }
 
     /// What the objects ask for, and what is wrong with them one by one.
-    pub fn translate(&mut self, given: &Given, options: &Options) -> (Translation, Vec<Problem>) {
+    pub fn read(&mut self, last: &Model, given: &Given, options: &Options) -> Reading {
         match self {
             Self::Folder(folder, _) => {
                 let snapshot = folder.read();
-                (translate_after(given, &snapshot.objects, options), snapshot.problems)
+                Reading::Whole(Box::new(translate_after(given, &snapshot.objects, options)), snapshot.problems)
             }
             Self::Cluster(source) => {
                 source.objects.drain();
-                (translate_after(given, source.objects.objects(), options), source.objects.problems())
+                let news = source.objects.take_news();
+                let objects = source.objects.objects();
+                if let News::Slices(services) = news
+                    && let Some(model) = refreshed(last, objects, options, &services)
+                {
+                    return Reading::Endpoints(model);
+                }
+                Reading::Whole(Box::new(translate_after(given, objects, options)), source.objects.problems())
             }
         }
     }

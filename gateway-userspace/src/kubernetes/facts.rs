@@ -22,3 +22,12 @@ pub struct Facts {
     /// The version of Pods up to which this node's maps hold everything.
     pub revision: u64,
 }
+
+impl Facts {
+    /// Whether all but the statuses is the same, which are long to compare.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let Self { statuses: _, problems, rejected, nodes, complete, revision } = self;
+        (problems, rejected, nodes, complete, revision)
+            == (&other.problems, &other.rejected, &other.nodes, &other.complete, &other.revision)
+    }
+}

@@ -5,10 +5,12 @@
 
 mod pods;
 mod remotes;
+mod slices;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::pods::Pods;
+pub use self::slices::News;
 use super::change::{Change, Item, Scope};
 use crate::source::{Kind, ObjectId, Objects, Problem};
 
@@ -23,12 +25,14 @@ pub(super) struct Known {
     missing: BTreeSet<Scope>,
     /// The watches that do not do well.
     failures: BTreeMap<Scope, String>,
+    news: News,
 }
 
 impl Known {
     /// Nothing is known yet of what will be watched.
     pub(super) fn awaiting(scopes: impl IntoIterator<Item = Scope>) -> Self {
-        let mut known = Self { missing: scopes.into_iter().collect(), ..Self::default() };
+        let missing = scopes.into_iter().collect();
+        let mut known = Self { missing, news: News::Everything, ..Self::default() };
         known.judge();
         known
     }
@@ -59,6 +63,9 @@ impl Known {
 
     /// Takes a change in. Says whether what is known differs in anything but a Pod's version.
     pub(super) fn apply(&mut self, change: Change) -> bool {
+        if self.is_of_one_slice(&change) {
+            return self.apply_to_slice(change);
+        }
         let differs = match change {
             Change::Apply(scope, item) => self.take(&scope, item),
             Change::Delete(scope, id) => self.delete(&scope, &id),
@@ -79,7 +86,16 @@ impl Known {
                 self.objects.remotes.remove(&link).is_some()
             }
         };
-        self.judge() || differs
+        let differs = self.judge() || differs;
+        if differs {
+            self.news = News::Everything;
+        }
+        differs
+    }
+
+    /// What is different since this was last asked.
+    pub(super) fn take_news(&mut self) -> News {
+        std::mem::take(&mut self.news)
     }
 
     fn take(&mut self, scope: &Scope, item: Item) -> bool {

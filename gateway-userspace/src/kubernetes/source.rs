@@ -18,7 +18,7 @@ use super::backoff::Pace;
 use super::change::{Change, Scope};
 use super::connect::{self, Settings};
 use super::definitions::follow_definitions;
-use super::known::Known;
+use super::known::{Known, News};
 use super::links::{self, Links, Wanted};
 use super::resource::Resource;
 use super::seen::Seen;
@@ -78,6 +78,11 @@ impl KubernetesSource {
             // The thread ends only with the source.
             None => std::future::pending().await,
         }
+    }
+
+    /// What is different since this was last asked; at first, everything.
+    pub fn take_news(&mut self) -> News {
+        self.known.take_news()
     }
 
     /// What is there, as far as it is known.

@@ -99,20 +99,37 @@ impl Fitness {
 
 impl<'a> Cluster<'a> {
     pub fn new(objects: &'a Objects, node: Option<&'a str>) -> Self {
+        let mut cluster = Self::with_slices(objects, node, |_, _| true);
+        let selects = |service: &Service| service.spec.as_ref().is_some_and(|spec| spec.selector.is_some());
+        if objects.services.iter().any(|(name, found)| selects(&found.object) && !cluster.has_slices(name)) {
+            cluster.pods = PodsByLabel::new(objects);
+        }
+        cluster
+    }
+
+    /// The same with the slices of these Services alone, and without what only Services without slices need.
+    pub fn of_services(objects: &'a Objects, node: Option<&'a str>, services: &BTreeSet<Name>) -> Self {
+        Self::with_slices(objects, node, |namespace, service| {
+            services.iter().any(|name| name.name == service && name.namespace == namespace)
+        })
+    }
+
+    fn with_slices(objects: &'a Objects, node: Option<&'a str>, is_wanted: impl Fn(&str, &str) -> bool) -> Self {
         let mut slices: HashMap<&str, HashMap<&str, Vec<SliceOf<'_>>>> = HashMap::new();
         for (name, found) in &objects.endpoint_slices {
-            if let Some(service) = &found.object.service {
+            if let Some(service) = found.object.service.as_deref().filter(|service| is_wanted(&name.namespace, service))
+            {
                 let of_namespace = slices.entry(&name.namespace).or_default();
                 of_namespace.entry(service).or_default().push((&name.namespace, &found.object));
             }
         }
-        let has_slices = |service: &Name| {
-            let of_namespace = slices.get(&*service.namespace);
-            of_namespace.is_some_and(|slices| slices.contains_key(&*service.name))
-        };
-        let lacks_slices = !objects.services.keys().all(has_slices);
-        let pods = if lacks_slices { PodsByLabel::new(objects) } else { PodsByLabel::default() };
-        Self { objects, place: Place::of(objects, node), slices, pods }
+        Self { objects, place: Place::of(objects, node), slices, pods: PodsByLabel::default() }
+    }
+
+    /// Whether slices speak for a Service.
+    pub fn has_slices(&self, service: &Name) -> bool {
+        let of_namespace = self.slices.get(&*service.namespace);
+        of_namespace.is_some_and(|slices| slices.contains_key(&*service.name))
     }
 
     /// Every Pod that has not ended.

@@ -51,6 +51,17 @@ pub(super) fn broken_references(objects: &Objects, route: RouteRef<'_>) -> Vec<(
     references.collect()
 }
 
+/// Whether any route names one of these Services.
+pub(super) fn lead_to(objects: &Objects, services: &BTreeSet<Name>) -> bool {
+    objects.routes.iter().any(|(id, found)| {
+        let references = found.object.spec.rules.iter().flat_map(|rule| &rule.backend_refs);
+        references.filter_map(|reference| Target::of(reference, &id.name.namespace)).any(|target| match target {
+            Target::Service(name) => services.contains(&name),
+            Target::Upstream(_) => false,
+        })
+    })
+}
+
 /// Names every reference of a route that leads nowhere.
 pub(super) fn report(route: RouteRef<'_>, broken: &[(String, Broken)], report: &mut Report) {
     let origin = &route.found.origin;

@@ -49,11 +49,19 @@ pub(super) struct ServiceFrontend<'a> {
 
 /// All Services that are ours.
 pub(super) fn ours<'a>(objects: &'a Objects, options: &Options) -> Vec<OurService<'a>> {
-    let ours = objects.services.iter().filter_map(|(name, found)| {
-        let spec = found.object.spec.as_ref().filter(|spec| is_ours(&found.object, spec, options))?;
-        Some(OurService::new(name, found, spec))
-    });
-    ours.collect()
+    objects.services.keys().filter_map(|name| our(objects, name, options)).collect()
+}
+
+/// One of them.
+pub(super) fn our<'a>(objects: &'a Objects, name: &Name, options: &Options) -> Option<OurService<'a>> {
+    let (name, found) = objects.services.get_key_value(name)?;
+    let spec = found.object.spec.as_ref().filter(|spec| is_ours(&found.object, spec, options))?;
+    Some(OurService::new(name, found, spec))
+}
+
+/// What the model calls a Service that is its own frontend.
+pub(super) fn owner(name: &Name) -> String {
+    format!("Service {name}")
 }
 
 fn is_ours(service: &KubernetesService, spec: &ServiceSpec, options: &Options) -> bool {
@@ -183,8 +191,8 @@ pub(super) const NOT_BALANCED: &str = "only TCP and UDP are balanced: remove the
 
 /// What stands behind one frontend.
 pub(super) fn service(cluster: &Cluster<'_>, key: FrontendKey, frontend: ServiceFrontend<'_>) -> Service {
-    let ServiceFrontend { owner, port } = frontend;
-    let OurService { name, spec, found, .. } = owner;
+    let ServiceFrontend { owner: ours, port } = frontend;
+    let OurService { name, spec, found, .. } = ours;
     let mut pool = Pool::default();
     for candidate in cluster.candidates(name, &found.object, port, Family::of(key.address)) {
         pool.add(candidate, DEFAULT_WEIGHT);
@@ -193,14 +201,14 @@ pub(super) fn service(cluster: &Cluster<'_>, key: FrontendKey, frontend: Service
     let algorithm = annotation(&found.object, ALGORITHM_ANNOTATION).and_then(|name| parse_algorithm(name).ok());
     let sources = source_ranges(&found.object, spec);
     Service {
-        owner: format!("Service {name}"),
+        owner: owner(name),
         algorithm: algorithm.unwrap_or(Algorithm::WeightedRoundRobin),
         groups: vec![Group { reference: format!("Service {name}:{}", port.port), weight: 1, members: members.here }],
         affinity: affinity(spec),
         // A range that cannot be read lets nobody in, rather than everybody.
         sources: sources.map(|ranges| ranges.iter().filter_map(|(_, text)| parse_range(text).ok()).collect()),
         // Who wants each node to serve its own Pods has no need to hear of the others.
-        remote: if owner.is_local() { 0 } else { members.elsewhere },
+        remote: if ours.is_local() { 0 } else { members.elsewhere },
     }
 }
 

@@ -5,6 +5,7 @@ mod endpoints;
 mod examples;
 mod linked;
 mod nodes;
+mod refresh;
 mod routes;
 mod services;
 mod statuses;

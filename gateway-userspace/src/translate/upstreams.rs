@@ -4,7 +4,7 @@
 //! weights. A Service of another namespace needs a `ReferenceGrant` there; one of another cluster needs its link's word
 //! (`links`). An entry that leads nowhere is named and left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use super::ports::{NoPort, service_port};
 use super::references::{Broken, Party, UPSTREAM_GROUP, broken, is_granted, missing_grant};
 use super::statuses::{Condition, MAX_STATUS_BACKENDS, ObjectStatus, Truth, UpstreamBackend, UpstreamStatus};
 use crate::source::upstream::UpstreamService;
-use crate::source::{Kind, Name, ObjectId, Sourced, Upstream};
+use crate::source::{Kind, Name, ObjectId, Objects, Sourced, Upstream};
 
 /// This cluster and those that are linked.
 #[derive(Clone, Copy)]
@@ -66,6 +66,17 @@ pub(super) fn members(
 pub(super) fn statuses(clusters: Clusters<'_>, report: &mut Report) -> BTreeMap<Name, UpstreamStatus> {
     let upstreams = clusters.here.objects.upstreams.iter();
     upstreams.map(|(name, found)| (name.clone(), status(clusters, name, found, report))).collect()
+}
+
+/// Whether any Upstream names one of these Services of this cluster.
+pub(super) fn lead_to(objects: &Objects, services: &BTreeSet<Name>) -> bool {
+    objects.upstreams.iter().any(|(upstream, found)| {
+        let of_here = found.object.spec.services.iter().filter(|entry| entry.cluster_ref.is_none());
+        of_here.into_iter().any(|entry| {
+            let namespace = entry.namespace.as_deref().unwrap_or(&upstream.namespace);
+            services.iter().any(|name| name.name == entry.name && name.namespace == namespace)
+        })
+    })
 }
 
 fn status(clusters: Clusters<'_>, name: &Name, upstream: &Sourced<Upstream>, report: &mut Report) -> UpstreamStatus {

@@ -20,7 +20,7 @@ const RECEIVED: &str = "every list is received";
 /// What the agent logs when maps and host are as they shall be.
 const RECONCILED: &str = "reconciled";
 /// How long it may take.
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_mins(3);
 /// Services whose frontends are looked for all the time, evenly spread over all.
 const PROBES: u32 = 16;
 

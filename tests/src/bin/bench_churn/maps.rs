@@ -15,7 +15,7 @@ use zerocopy::FromBytes;
 use crate::bed;
 
 /// How long the agent may take to program everything.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 
 type GroupBytes = [u8; size_of::<Group>()];
 type KeyBytes = [u8; size_of::<FrontendKey>()];

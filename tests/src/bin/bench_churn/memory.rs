@@ -9,6 +9,7 @@ use serde::Serialize;
 /// Memory of a process, in kibibytes.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "a number without its unit would be a guess")]
 pub struct Memory {
     /// Resident now.
     pub resident_kib: u64,
