@@ -33,7 +33,7 @@ use self::recorder::Recorder;
 use self::source::Source;
 use self::sweep::Sweep;
 use crate::config::Config;
-use crate::dataplane::{Dataplane, Directory};
+use crate::dataplane::{Dataplane, Directory, is_locked};
 use crate::host::uplinks::UplinkError;
 use crate::host::{self, Host};
 use crate::reconcile::{Reconciler, memory_bytes};
@@ -67,7 +67,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let (bpffs, me) = (config.bpffs.clone(), Introduction::of(&config.instance));
     let mut prepared = Prepared::new(config)?;
     let prepare = async {
-        prepared.source.settled().await;
+        prepared.source.settled(|| is_locked(&bpffs).unwrap_or(false)).await;
         handover::take(&bpffs, &me).await
     };
     let place = tokio::select! {

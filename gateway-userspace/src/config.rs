@@ -91,6 +91,11 @@ pub struct ClusterFlags {
     #[arg(long, value_name = "NAME", env = "POD_NAMESPACE", default_value = "beeline-system")]
     pub namespace: String,
 
+    /// Let Services and Gateways of the cluster have any address they ask for, of a pool or not: whoever may create
+    /// one can then take any address away from the network
+    #[arg(long, env = "BEELINE_UNPOOLED_ADDRESSES")]
+    pub unpooled_addresses: bool,
+
     /// Longest time that a Pod's readiness gate waits for agents that lag behind
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration)]
     pub gate_timeout: Duration,
@@ -122,6 +127,8 @@ pub struct Cluster {
     pub node: String,
     /// The namespace of Leases and Secrets.
     pub namespace: String,
+    /// Whether everybody may have any address.
+    pub unpooled_addresses: bool,
     /// How long a readiness gate waits at most.
     pub gate_timeout: Duration,
 }
@@ -236,14 +243,14 @@ impl TryFrom<ClusterFlags> for Cluster {
     type Error = ConfigError;
 
     fn try_from(flags: ClusterFlags) -> Result<Self, ConfigError> {
-        let ClusterFlags { kubeconfig, node_name, namespace, gate_timeout } = flags;
+        let ClusterFlags { kubeconfig, node_name, namespace, unpooled_addresses, gate_timeout } = flags;
         // A kubelet names its node after the host, in lower case.
         let of_host = || {
             let host = nix::sys::utsname::uname().ok()?;
             host.nodename().to_str().map(str::to_lowercase)
         };
         let node = node_name.or_else(of_host).filter(|name| !name.is_empty()).ok_or(ConfigError::NoNodeName)?;
-        Ok(Self { kubeconfig, node, namespace, gate_timeout })
+        Ok(Self { kubeconfig, node, namespace, unpooled_addresses, gate_timeout })
     }
 }
 
@@ -264,6 +271,10 @@ impl Config {
             node: match &self.objects {
                 ObjectsFrom::Folder(_) => None,
                 ObjectsFrom::Cluster(cluster) => Some(cluster.node.as_str().into()),
+            },
+            many_authors: match &self.objects {
+                ObjectsFrom::Folder(_) => false,
+                ObjectsFrom::Cluster(cluster) => !cluster.unpooled_addresses,
             },
         }
     }

@@ -287,6 +287,8 @@ pub struct Objects {
     pub remotes: BTreeMap<String, Remote>,
     /// Objects that exist but are invalid and never were valid. Whoever refers to one needs no error of its own.
     pub rejected: BTreeSet<ObjectId>,
+    /// Whether every Pod that runs is in here, so that an endpoint whose Pod is not is over, whatever its slice still says.
+    pub knows_all_pods: bool,
     /// Whether objects may be missing that an earlier process knew: what should hold them was never read whole.
     pub incomplete: bool,
 }

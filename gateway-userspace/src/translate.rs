@@ -30,7 +30,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gateway_common::{Address, FrontendKey};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use crate::model::{Model, Service};
 use crate::source::{FolderSource, ObjectId, Objects, Origin, Problem, Route, Sourced};
@@ -58,12 +58,22 @@ pub struct Options {
     pub default_load_balancer: bool,
     /// The node whose backends get traffic from here; without one, all do.
     pub node: Option<Arc<str>>,
+    /// Whether objects are written by many who do not trust each other, as in a cluster: then nobody gets an address that
+    /// no pool holds, and addresses in a status are kept only if we gave them.
+    pub many_authors: bool,
+}
+
+impl Options {
+    /// Whether what a status says was given by us, or by one who may.
+    fn trusts_status_of(&self, metadata: &ObjectMeta) -> bool {
+        !self.many_authors || metadata.managed_fields.as_ref().is_some_and(|managed| !managed.is_empty())
+    }
 }
 
 impl Default for Options {
     /// What a folder of manifests starts with.
     fn default() -> Self {
-        Self { adopt_tencent_annotations: true, default_load_balancer: false, node: None }
+        Self { adopt_tencent_annotations: true, default_load_balancer: false, node: None, many_authors: false }
     }
 }
 
@@ -116,9 +126,9 @@ pub fn translate_after(given: &Given, objects: &Objects, options: &Options) -> T
     let services = services::ours(objects, options);
     let gateways = gateways::ours(objects);
     let attachments = Attachments::new(objects, &gateways, &mut report);
-    let wishes = services.iter().filter_map(services::OurService::wish);
-    let wishes: Vec<_> = wishes.chain(gateways.iter().filter_map(gateways::OurGateway::wish)).collect();
-    let assignments = Assignments::of(objects, &wishes, given);
+    let wishes = services.iter().filter_map(|service| service.wish(options));
+    let wishes: Vec<_> = wishes.chain(gateways.iter().filter_map(|gateway| gateway.wish(options))).collect();
+    let assignments = Assignments::of(objects, &wishes, given, options.many_authors);
     attachments.report(&gateways, &mut report);
 
     let mut claims = Vec::new();

@@ -51,7 +51,9 @@ impl<'a> Agent<'a> {
     /// An agent for a cluster, as one of its nodes; it is not started yet.
     pub fn of_cluster(group: &Group, node: &'a Namespace, kubeconfig: &Path, name: &str) -> Result<Self> {
         let kubeconfig = kubeconfig.display().to_string();
-        Self::with_objects(group, node, vec!["--kubeconfig".into(), kubeconfig, "--node-name".into(), name.into()])
+        // There is nobody here whose Services could not be trusted.
+        let arguments = ["--kubeconfig", &kubeconfig, "--node-name", name, "--unpooled-addresses"];
+        Self::with_objects(group, node, arguments.map(str::to_owned).into())
     }
 
     fn with_objects(group: &Group, node: &'a Namespace, objects: Vec<String>) -> Result<Self> {

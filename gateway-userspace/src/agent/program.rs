@@ -153,7 +153,7 @@ impl Programmer {
 
     /// From now on this agent speaks for its node.
     pub fn speak(&mut self) {
-        self.parts.source.speak();
+        self.parts.source.speak(self.parts.options.adopt_tencent_annotations);
         self.parts.source.tell(&self.statuses, self.problems.clone());
     }
 

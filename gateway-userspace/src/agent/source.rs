@@ -9,6 +9,7 @@ use tracing::warn;
 use crate::config::{Cluster, Config, ObjectsFrom};
 use crate::kubernetes::{Facts, KubernetesSource, News, Settings, Status, StatusSettings};
 use crate::model::Model;
+use crate::source::pod::READINESS_GATES;
 use crate::source::watch::Changes;
 use crate::source::{FolderSource, Problem};
 use crate::translate::{Given, Options, Statuses, Translation, refreshed, translate_after};
@@ -70,29 +71,42 @@ impl Source {
         }
     }
 
-    /// Waits until there is something to begin with. An API server that is not there is not waited for to the end: what an
-    /// earlier agent programmed is then kept.
-    pub async fn settled(&mut self) {
+    /// Waits until there is something to begin with. While another agent serves, which knows everything, that is
+    /// everything; else an API server that is not there is not waited for to the end: what an earlier agent programmed is
+    /// then kept.
+    pub async fn settled(&mut self, is_served: impl Fn() -> bool) {
         let Self::Cluster(source) = self else { return };
-        let settle = async {
-            while !source.objects.is_settled() {
-                source.objects.next().await;
+        let mut said = false;
+        loop {
+            let receive = async {
+                while !source.objects.is_received() {
+                    source.objects.next().await;
+                }
+            };
+            if timeout(FIRST_LISTS, receive).await.is_ok() {
+                return;
             }
-        };
-        let _late = timeout(FIRST_LISTS, settle).await;
-        if let Err(amiss) = source.objects.synced() {
-            warn!("not everything was received from the API server, beginning with what was: {amiss}");
+            let amiss = source.objects.synced().err().unwrap_or_default();
+            if !is_served() {
+                warn!("not everything was received from the API server, beginning with what was: {amiss}");
+                return;
+            }
+            if !std::mem::replace(&mut said, true) {
+                warn!("not everything was received from the API server, another agent goes on meanwhile: {amiss}");
+            }
         }
     }
 
     /// Begins to write to the API server: from now on this agent speaks for its node.
-    pub fn speak(&mut self) {
+    pub fn speak(&mut self, adopts_tencent: bool) {
         if let Self::Cluster(source) = self {
             source.status = Some(source.objects.write_status(StatusSettings {
                 namespace: source.cluster.namespace.clone(),
                 node: source.cluster.node.clone(),
                 instance: source.instance.clone(),
                 gate_timeout: source.cluster.gate_timeout,
+                // Tencent's gate belongs to Tencent's controller, unless its annotations are adopted.
+                gates: if adopts_tencent { &READINESS_GATES } else { &READINESS_GATES[..1] },
             }));
         }
     }
@@ -169,7 +183,7 @@ impl ClusterSource {
             problems: problems.into(),
             rejected: objects.rejected.clone(),
             nodes: objects.nodes.keys().map(|node| node.name.clone()).collect(),
-            complete: !objects.incomplete,
+            complete: self.objects.is_received(),
             revision: self.objects.pod_revision(),
         });
     }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
 
-use super::lease::{Claim, Standing};
+use super::lease::{CONFLICT_PAUSE, Claim, Standing};
 use super::requests::Failure;
 
 /// The Lease that the leader holds.
@@ -87,7 +87,7 @@ impl Election {
                         info!("this agent leads: it writes the status of objects");
                     }
                 }
-                Ok(false) => next = Instant::now(),
+                Ok(false) => next = Instant::now() + CONFLICT_PAUSE,
                 Err(failure) => {
                     if !std::mem::replace(&mut failing, true) {
                         warn!(lease = LEADER_LEASE, %failure, "the leader's Lease cannot be written: trying again");

@@ -171,8 +171,7 @@ fn texts(facts: &Facts) -> Texts {
 fn is_for_the_user(kind: Kind, condition: &Condition) -> bool {
     match kind {
         Kind::Gateway => condition.truth == Truth::False && condition.reason.contains("Address"),
-        Kind::ClusterLink => condition.truth == Truth::False,
-        Kind::AddressPool => condition.kind == "Conflicted" && condition.truth == Truth::True,
+        Kind::ClusterLink | Kind::AddressPool => condition.truth == Truth::False,
         _ => false,
     }
 }

@@ -31,7 +31,7 @@ use super::events::Notice;
 use super::lease;
 use super::node_lease::{NODE_LABEL, REVISION_ANNOTATION, node_of, revision_of};
 use super::requests::{FIELD_MANAGER, Failure, request, resource, version_number};
-use crate::source::pod::{READINESS_GATES, Readiness};
+use crate::source::pod::Readiness;
 use crate::source::{Kind, Name, ObjectId, Pod};
 
 /// How many Pods are written to at once.
@@ -60,6 +60,8 @@ pub(super) struct Gatekeeper {
     pub(super) client: Client,
     pub(super) namespace: String,
     pub(super) timeout: Duration,
+    /// The gates that are ours to open.
+    pub(super) ours: &'static [&'static str],
     pub(super) facts: watch::Receiver<Arc<Facts>>,
     pub(super) leading: watch::Receiver<bool>,
     /// Where it says which revision it waits for.
@@ -91,7 +93,7 @@ impl Gatekeeper {
         loop {
             let next = gates.next().unwrap_or_else(|| Instant::now() + Duration::from_hours(1));
             tokio::select! {
-                Some(event) = pod_events.next() => note_pods(&mut gates, event),
+                Some(event) = pod_events.next() => note_pods(&mut gates, self.ours, event),
                 Some(event) = lease_events.next() => note_leases(&mut gates, event),
                 Ok(()) = self.facts.changed() => {}
                 () = sleep_until(next) => {}
@@ -206,11 +208,11 @@ where
     })
 }
 
-fn note_pods(gates: &mut Gates, event: watcher::Event<GatedPod>) {
+fn note_pods(gates: &mut Gates, ours: &[&'static str], event: watcher::Event<GatedPod>) {
     let now = Instant::now();
     match event {
-        watcher::Event::Apply(pod) => gates.note_pod(name(&pod.metadata), waiting(pod), now),
-        watcher::Event::InitApply(pod) => gates.list_pod(name(&pod.metadata), waiting(pod), now),
+        watcher::Event::Apply(pod) => gates.note_pod(name(&pod.metadata), waiting(pod, ours), now),
+        watcher::Event::InitApply(pod) => gates.list_pod(name(&pod.metadata), waiting(pod, ours), now),
         watcher::Event::Delete(pod) => gates.opened(&name(&pod.metadata)),
         watcher::Event::Init => gates.begin_pods(),
         watcher::Event::InitDone => gates.end_pods(),
@@ -237,13 +239,13 @@ fn name(metadata: &ObjectMeta) -> Name {
 }
 
 /// What there is to do for a Pod, if it waits for us.
-fn waiting(pod: GatedPod) -> Option<WaitingPod> {
+fn waiting(pod: GatedPod, ours: &[&'static str]) -> Option<WaitingPod> {
     let version = version_number(pod.metadata.resource_version.as_deref().unwrap_or_default());
     let uid = pod.metadata.uid.clone().unwrap_or_default();
     let conditions = pod.status.map(|status| status.conditions).unwrap_or_default();
     let is_open = |gate: &&str| conditions.iter().any(|other| other.type_ == **gate && other.status == "True");
     let has = |gate: &&str| pod.spec.readiness_gates.iter().any(|other| other.condition_type == **gate);
-    let gates: Vec<&'static str> = READINESS_GATES.into_iter().filter(|gate| has(gate) && !is_open(gate)).collect();
+    let gates: Vec<&'static str> = ours.iter().copied().filter(|gate| has(gate) && !is_open(gate)).collect();
     if gates.is_empty() || pod.metadata.deletion_timestamp.is_some() {
         return None;
     }

@@ -58,7 +58,7 @@ impl Known {
 
     /// The version of Pods up to which everything is known: what `pods` says of it.
     pub(super) fn pod_revision(&self) -> u64 {
-        self.pods.revision()
+        self.pods.revision(&self.objects)
     }
 
     /// Takes a change in. Says whether what is known differs in anything but a Pod's version.
@@ -187,9 +187,11 @@ impl Known {
         };
         let link_is_awaited = links.into_iter().any(|remote| remote.is_none_or(|remote| connecting(&remote.health)));
         let incomplete = !self.missing.is_empty() || !self.objects.rejected.is_empty() || link_is_awaited;
-        let differs = self.objects.incomplete != incomplete;
-        self.objects.incomplete = incomplete;
-        differs
+        let pods = Scope::All(Kind::Pod);
+        let knows_all_pods = !self.missing.contains(&pods) && !self.failures.contains_key(&pods);
+        let before = (self.objects.incomplete, self.objects.knows_all_pods);
+        (self.objects.incomplete, self.objects.knows_all_pods) = (incomplete, knows_all_pods);
+        before != (incomplete, knows_all_pods)
     }
 }
 

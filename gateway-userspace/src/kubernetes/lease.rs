@@ -49,6 +49,9 @@ pub(super) enum Standing {
     Others(Instant),
 }
 
+/// The pause after somebody else has written at the same time.
+pub(super) const CONFLICT_PAUSE: Duration = Duration::from_millis(100);
+
 impl Claim {
     pub(super) fn new(client: &Client, namespace: &str, name: &str, identity: &str, duration: Duration) -> Self {
         Self {
@@ -81,10 +84,15 @@ impl Claim {
         }
     }
 
-    /// Reads the record.
+    /// Reads the record. What the server answers counts even if its version is lower, as after a restore from a backup.
     pub(super) async fn read(&mut self) -> Result<(), Failure> {
         let lease = request(self.api.get_opt(&self.name)).await?;
-        self.observe(lease);
+        let version = |lease: &Lease| (lease.metadata.uid.clone(), lease.metadata.resource_version.clone());
+        let known = self.observed.as_ref().map(|observed| version(&observed.lease));
+        if lease.as_ref().map(version) != known {
+            self.observed = None;
+            self.observe(lease);
+        }
         Ok(())
     }
 

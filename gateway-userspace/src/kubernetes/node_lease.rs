@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::Facts;
 use super::election::WANTED_ANNOTATION;
-use super::lease::{Claim, Standing};
+use super::lease::{CONFLICT_PAUSE, Claim, Standing};
 use super::requests::Failure;
 
 /// The label that all of them have.
@@ -96,7 +96,7 @@ impl Presence {
                     next = Instant::now() + RENEW_PERIOD;
                 }
                 Ok(Some(until)) => next = until,
-                Err(Failure::Conflict) => next = Instant::now(),
+                Err(Failure::Conflict) => next = Instant::now() + CONFLICT_PAUSE,
                 Err(failure) => {
                     if !std::mem::replace(&mut failing, true) {
                         warn!(%failure, "this node's Lease cannot be written: trying again");

@@ -9,10 +9,11 @@ use kube::{Client, Error};
 
 use super::change::Scope;
 use super::resource::Resource;
+use crate::source::written::STATUS_MANAGER;
 use crate::source::{Kind, ObjectId};
 
 /// The name under which all that Beeline writes is noted in an object.
-pub(super) const FIELD_MANAGER: &str = "beeline";
+pub(super) const FIELD_MANAGER: &str = STATUS_MANAGER;
 
 /// How long one request may take. The API server's own limit is a minute; whoever waits so long has lost the lead.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

@@ -118,10 +118,9 @@ impl KubernetesSource {
         self.known.pod_revision()
     }
 
-    /// Whether there is nothing left to wait for: each kind was received, or there is a reason why not.
-    pub fn is_settled(&self) -> bool {
-        let failures = self.known.failures();
-        self.known.missing().iter().all(|scope| failures.contains_key(scope))
+    /// Whether every kind of this cluster was received at least once.
+    pub fn is_received(&self) -> bool {
+        self.known.missing().is_empty()
     }
 
     /// Begins to write to the API server: status, Leases, readiness gates, events.

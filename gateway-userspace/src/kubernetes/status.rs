@@ -45,6 +45,8 @@ pub struct Settings {
     pub instance: String,
     /// After how long a readiness gate is opened although an agent lags.
     pub gate_timeout: Duration,
+    /// The readiness gates that are ours to open.
+    pub gates: &'static [&'static str],
 }
 
 /// Everything that writes to the API server.
@@ -58,7 +60,7 @@ pub struct Status {
 
 /// Starts it. Nothing is written before [`Status::publish`] has said what.
 pub fn start(client: &Client, runtime: &Handle, settings: Settings, seen: Arc<Seen>) -> Status {
-    let Settings { namespace, node, instance, gate_timeout } = settings;
+    let Settings { namespace, node, instance, gate_timeout, gates } = settings;
     let identity = format!("{node}/{instance}");
     let (facts, known) = watch::channel(Arc::default());
     let (leading_sender, leading) = watch::channel(false);
@@ -81,6 +83,7 @@ pub fn start(client: &Client, runtime: &Handle, settings: Settings, seen: Arc<Se
         client: client.clone(),
         namespace,
         timeout: gate_timeout,
+        ours: gates,
         facts: known.clone(),
         leading: leading.clone(),
         wanted: wanted_sender,

@@ -3,11 +3,11 @@
 //! Manifests and API servers write the same. After the check most of it is dropped; [`Object`] is what stays.
 
 use gateway_api::apis::experimental::gatewayclasses::GatewayClass;
-use gateway_api::apis::experimental::gateways::Gateway;
+use gateway_api::apis::experimental::gateways::{Gateway, GatewayStatus};
 use gateway_api::apis::experimental::referencegrants::ReferenceGrant;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod as KubernetesPod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice as KubernetesSlice;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 
 use super::{AddressPool, ClusterLink, EndpointSlice, Labels, Object, Pod, Route, Upstream};
 
@@ -51,6 +51,9 @@ impl Written {
         match self {
             Self::Service(mut service) => {
                 narrow(&mut service.metadata);
+                if let Some(status) = &mut service.status {
+                    status.conditions = None;
+                }
                 Object::Service((*service).into())
             }
             Self::EndpointSlice(slice) => Object::EndpointSlice(EndpointSlice::from(&*slice).into()),
@@ -62,10 +65,15 @@ impl Written {
             }
             Self::Gateway(mut gateway) => {
                 narrow(&mut gateway.metadata);
+                gateway.status = gateway
+                    .status
+                    .take()
+                    .map(|status| GatewayStatus { addresses: status.addresses, ..GatewayStatus::default() });
                 Object::Gateway((*gateway).into())
             }
             Self::GatewayClass(mut class) => {
                 narrow(&mut class.metadata);
+                class.status = None;
                 Object::GatewayClass((*class).into())
             }
             Self::ReferenceGrant(mut grant) => {
@@ -98,9 +106,22 @@ impl Written {
     }
 }
 
-/// Drops what nobody here asks for.
+/// The name under which we write statuses.
+pub const STATUS_MANAGER: &str = "beeline";
+
+/// Drops what nobody here asks for: an object that changed in nothing else is then the same. Of who set which field stays
+/// whether we set the status.
 fn narrow(metadata: &mut ObjectMeta) {
-    metadata.managed_fields = None;
+    metadata.resource_version = None;
+    let managed = metadata.managed_fields.take().into_iter().flatten();
+    let is_ours = |entry: &ManagedFieldsEntry| {
+        entry.manager.as_deref() == Some(STATUS_MANAGER) && entry.subresource.as_deref() == Some("status")
+    };
+    let ours = managed
+        .filter(is_ours)
+        .take(1)
+        .map(|entry| ManagedFieldsEntry { manager: entry.manager, ..Default::default() });
+    metadata.managed_fields = Some(ours.collect::<Vec<_>>()).filter(|ours| !ours.is_empty());
     if let Some(annotations) = &mut metadata.annotations {
         annotations.remove(LAST_APPLIED_ANNOTATION);
     }

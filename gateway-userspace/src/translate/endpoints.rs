@@ -219,6 +219,9 @@ impl<'a> Cluster<'a> {
         let pod = name.and_then(|(namespace, name)| self.objects.pods.get(&Name::new(namespace, name)));
         let pod = pod.map(|found| &*found.object);
         let pod = pod.filter(|pod| stated.is_none_or(|uid| pod.uid.as_deref().is_none_or(|own| own == uid)));
+        if pod.is_none() && stated.is_some() && self.objects.knows_all_pods {
+            return None;
+        }
         if let Some(pod) = pod {
             if pod.is_terminal() {
                 return None;

@@ -8,7 +8,7 @@ use super::attachments::Attachments;
 use super::endpoints::Family;
 use super::listeners::{Listener, judge};
 use super::pools::{Assignments, Need, Wish, sharing_key};
-use super::{Behind, Claim, Field, Report};
+use super::{Behind, Claim, Field, Options, Report};
 use crate::source::validate::parse_vip;
 use crate::source::{Kind, Name, ObjectId, Objects, Sourced};
 
@@ -88,9 +88,10 @@ impl<'a> OurGateway<'a> {
         self.refused.is_none() && self.listeners.iter().any(Listener::is_valid)
     }
 
-    /// The addresses that it would like to have; nothing if all that it names are unusable, or it is not accepted.
-    pub fn wish(&self) -> Option<Wish<'a>> {
-        if !self.is_accepted() || self.asked.is_empty() && !self.unusable.is_empty() {
+    /// The addresses that it would like to have; nothing if all that it names are unusable. One that is not accepted keeps
+    /// what it was given, for the day when it is, and gets nothing new.
+    pub fn wish(&self, options: &Options) -> Option<Wish<'a>> {
+        if self.asked.is_empty() && !self.unusable.is_empty() {
             return None;
         }
         let gateway = &self.found.object;
@@ -100,19 +101,30 @@ impl<'a> OurGateway<'a> {
         let mut families = if wants_any { vec![Family::V4, Family::V6] } else { Vec::new() };
         families.retain(|family| !self.asked.iter().any(|(address, _)| Family::of(*address) == *family));
         let status = gateway.status.as_ref().and_then(|status| status.addresses.as_ref());
+        let status = status.filter(|_| options.trusts_status_of(&gateway.metadata));
         let current = status.into_iter().flatten().enumerate().filter_map(|(index, address)| {
             Some((parse_vip(&address.value).ok()?, format!("status.addresses[{index}].value")))
         });
+        let current: Vec<_> = current.collect();
+        let mut asked = self.asked.clone();
+        if !self.is_accepted() {
+            let has = |family| current.iter().any(|(address, _)| Family::of(*address) == family);
+            families.retain(|family| has(*family));
+            asked.retain(|(address, _)| current.iter().any(|(known, _)| known == address));
+            if families.is_empty() && asked.is_empty() {
+                return None;
+            }
+        }
         let listeners = self.listeners.iter().filter(|listener| listener.is_valid());
         Some(Wish {
             id: self.id.clone(),
             created: gateway.metadata.creation_timestamp.as_ref(),
-            asked: self.asked.clone(),
+            asked,
             families,
             need: Need::Each,
             ports: listeners.filter_map(|listener| Some((listener.protocol?, listener.port?))).collect(),
             sharing_key: sharing_key(&gateway.metadata),
-            current: current.collect(),
+            current,
             field: "spec.addresses",
         })
     }
@@ -125,6 +137,9 @@ impl<'a> OurGateway<'a> {
         assignments: &'b Assignments,
         claims: &mut Vec<Claim<'b>>,
     ) {
+        if !self.is_accepted() {
+            return;
+        }
         for (index, listener) in self.listeners.iter().enumerate() {
             let (true, Some(port), Some(protocol)) = (listener.is_valid(), listener.port, listener.protocol) else {
                 continue;

@@ -93,10 +93,10 @@ pub(super) struct Assignments {
 impl Assignments {
     /// Fulfils wishes in the order that keeps what is: what statuses say, what this process gave, what is asked for, and
     /// only then what is new. Within each the older comes first.
-    pub fn of(objects: &Objects, wishes: &[Wish<'_>], given: &Given) -> Self {
+    pub fn of(objects: &Objects, wishes: &[Wish<'_>], given: &Given, is_shared: bool) -> Self {
         let mut wishes: Vec<&Wish<'_>> = wishes.iter().collect();
         wishes.sort_by(|a, b| by_age(a.created, &a.id, b.created, &b.id));
-        let mut allocator = Allocator::new(objects, wishes);
+        let mut allocator = Allocator::new(objects, wishes, is_shared);
         allocator.keep_what_statuses_say();
         allocator.keep_what_was_given(given);
         allocator.grant_what_is_asked_for();

@@ -91,11 +91,12 @@ impl<'a> OurService<'a> {
     }
 
     /// The addresses that it would like to have; nothing if all that it names are unusable.
-    pub fn wish(&self) -> Option<Wish<'a>> {
+    pub fn wish(&self, options: &Options) -> Option<Wish<'a>> {
         if self.asked.is_empty() && !self.unusable.is_empty() {
             return None;
         }
-        let current = current_addresses(&self.found.object);
+        let is_trusted = options.trusts_status_of(&self.found.object.metadata);
+        let current = current_addresses(&self.found.object).filter(|_| is_trusted);
         let current = current.filter(|(address, _)| of_its_families(self.spec, *address).is_ok()).collect();
         let (families, need) = if self.asked.is_empty() { families(self.spec) } else { (Vec::new(), Need::First) };
         Some(Wish {

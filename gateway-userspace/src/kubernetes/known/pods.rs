@@ -3,10 +3,13 @@
 //! The newer version counts; what only the whole Pod says stays beside newer metadata of the same Pod. A Pod is there
 //! when the watch of all has it, and gone when either has seen it go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Service;
+
 use crate::kubernetes::change::Scope;
+use crate::source::pod::Readiness;
 use crate::source::{Entry, Name, Object, Objects, Pod};
 
 /// What is remembered beside the Pods themselves.
@@ -21,9 +24,17 @@ pub(super) struct Pods {
 }
 
 impl Pods {
-    /// The highest version such that every change of a Pod up to it is known, and of local Pods whole.
-    pub(super) fn revision(&self) -> u64 {
-        let oldest = self.behind.values().min();
+    /// The highest version such that every change of a Pod up to it is known, of local Pods whole, and of those that wait
+    /// for us with the slices that make them backends.
+    pub(super) fn revision(&self, objects: &Objects) -> u64 {
+        let waits = |entry: &&Entry| match &entry.object {
+            Object::Pod(pod) => {
+                pod.readiness() == Some(Readiness::WaitsForUs) && lacks_slice(objects, &entry.id.name, pod)
+            }
+            _ => false,
+        };
+        let waiting = self.local.values().filter(waits).filter_map(version_of);
+        let oldest = self.behind.values().copied().chain(waiting).min();
         oldest.map_or(self.highest, |version| self.highest.min(version.saturating_sub(1)))
     }
 
@@ -76,6 +87,35 @@ impl Pods {
             }
             _ => drop(self.behind.remove(name)),
         }
+    }
+}
+
+/// Whether a Service selects a Pod that no slice of the Service names yet.
+fn lacks_slice(objects: &Objects, name: &Name, pod: &Pod) -> bool {
+    let selects = |service: &Service| {
+        let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+        selector.is_some_and(|wanted| {
+            !wanted.is_empty() && wanted.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
+        })
+    };
+    let of_namespace = objects.services.iter().filter(|(service, _)| service.namespace == name.namespace);
+    let selecting: Vec<&str> =
+        of_namespace.filter(|(_, found)| selects(&found.object)).map(|(service, _)| &*service.name).collect();
+    let slices = objects.endpoint_slices.iter().filter(|(slice, _)| slice.namespace == name.namespace);
+    let named: BTreeSet<&str> = slices
+        .filter(|(_, found)| {
+            let targets = found.object.endpoints.iter().filter_map(|endpoint| endpoint.pod.as_ref());
+            targets.into_iter().any(|target| target.uid == pod.uid)
+        })
+        .filter_map(|(_, found)| found.object.service.as_deref())
+        .collect();
+    selecting.iter().any(|service| !named.contains(service))
+}
+
+fn version_of(entry: &Entry) -> Option<u64> {
+    match &entry.object {
+        Object::Pod(pod) => Some(pod.version),
+        _ => None,
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use super::{Settings, Status, start};
 use crate::kubernetes::fake_server::FakeServer;
 use crate::kubernetes::{Facts, Seen};
+use crate::source::pod::READINESS_GATES;
 use crate::source::{Kind, Name, ObjectId, Origin, manifest};
 use crate::translate::statuses::{Condition, ObjectStatus, Truth, UpstreamStatus};
 
@@ -39,6 +40,7 @@ impl Agent {
             node: node.into(),
             instance: "pod-1".into(),
             gate_timeout: Duration::from_mins(1),
+            gates: &READINESS_GATES,
         };
         let seen = Arc::<Seen>::default();
         let status = start(client, &Handle::current(), settings, seen.clone());

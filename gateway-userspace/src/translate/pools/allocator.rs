@@ -34,10 +34,12 @@ pub(super) struct Allocator<'a> {
     shared: BTreeMap<Sharers<'a>, Vec<Address>>,
     /// How many of them have been found to have one of these ports taken, which they keep.
     passed_over: BTreeMap<(Sharers<'a>, &'a Ports), usize>,
+    /// Whether many may ask for addresses, as in a cluster.
+    is_shared: bool,
 }
 
 impl<'a> Allocator<'a> {
-    pub fn new(objects: &'a Objects, wishes: Vec<&'a Wish<'a>>) -> Self {
+    pub fn new(objects: &'a Objects, wishes: Vec<&'a Wish<'a>>, is_shared: bool) -> Self {
         let pools = Pools::new(objects);
         let mut open = BTreeMap::new();
         for wish in &wishes {
@@ -52,6 +54,7 @@ impl<'a> Allocator<'a> {
             held: BTreeMap::new(),
             shared: BTreeMap::new(),
             passed_over: BTreeMap::new(),
+            is_shared,
         }
     }
 
@@ -59,9 +62,10 @@ impl<'a> Allocator<'a> {
         self.wishes.iter().map(|wish| wish.id.clone()).zip(self.assigned).collect()
     }
 
-    /// Whether pools say who may have what. Without any, whoever asks for an address has it.
+    /// Whether pools say who may have what. In a folder without any, whoever asks for an address has it: there is one who
+    /// writes all its files. In a cluster many may write, and none of them may take any address there is.
     fn has_pools(&self) -> bool {
-        !self.pools.pools.is_empty()
+        self.is_shared || !self.pools.pools.is_empty()
     }
 
     /// What an owner has by its status it keeps, unless it asks for something else.
@@ -237,7 +241,7 @@ impl<'a> Allocator<'a> {
         let wish = self.wishes[owner];
         let kind = wish.id.kind;
         let namespace = &*wish.id.name.namespace;
-        if !self.has_pools() {
+        if self.pools.pools.is_empty() {
             return format!(
                 "the {kind} asks for no address and there is no AddressPool: name its VIPs, or create a pool"
             );

@@ -44,12 +44,16 @@ fn gateway(name: &str, spec: &str, status: &[&str]) -> String {
 }
 
 fn assigned(manifests: &str, given: &Given) -> Assignments {
+    assigned_with(manifests, given, &Options::default())
+}
+
+fn assigned_with(manifests: &str, given: &Given, options: &Options) -> Assignments {
     let objects = objects(manifests);
-    let services = services::ours(&objects, &Options::default());
+    let services = services::ours(&objects, options);
     let gateways = gateways::ours(&objects);
-    let wishes = services.iter().filter_map(services::OurService::wish);
-    let wishes: Vec<_> = wishes.chain(gateways.iter().filter_map(gateways::OurGateway::wish)).collect();
-    Assignments::of(&objects, &wishes, given)
+    let wishes = services.iter().filter_map(|service| service.wish(options));
+    let wishes: Vec<_> = wishes.chain(gateways.iter().filter_map(|gateway| gateway.wish(options))).collect();
+    Assignments::of(&objects, &wishes, given, options.many_authors)
 }
 
 /// Each owner with its addresses, its refusal and its notes.
@@ -245,6 +249,20 @@ fn sharing(name: &str, key: &str, port: u16, addresses: &str) -> String {
 }
 
 #[test]
+fn among_many_authors_nobody_gets_what_no_pool_holds_and_what_others_wrote_into_a_status_is_not_kept() {
+    let options = Options { many_authors: true, ..Options::default() };
+    let outcome = |manifests: &str| text(&assigned_with(manifests, &Given::new(), &options));
+    let served_by_another = service("a", "", "", &["203.0.113.7"]);
+    let ours = ", managedFields: [{manager: beeline, operation: Apply, subresource: status}]";
+    let served_by_us = service("a", ours, "", &["192.0.2.1"]);
+
+    assert!(outcome(&asking("a", "192.0.2.1")).contains("AddressNotUsable"));
+    assert_eq!(outcome(&(pool("p", BOTH) + &asking("a", "192.0.2.1"))), "a: 192.0.2.1\n");
+    assert_eq!(outcome(&(pool("p", BOTH) + &served_by_another)), "a: 192.0.2.0\n");
+    assert_eq!(outcome(&(pool("p", BOTH) + &served_by_us)), "a: 192.0.2.1\n");
+}
+
+#[test]
 fn owners_of_one_key_share_an_address_on_distinct_ports() {
     let asks = |name, key, port| sharing(name, key, port, "192.0.2.1");
     let manifests =
@@ -310,7 +328,7 @@ fn small_pool() -> Objects {
 proptest! {
     #[test]
     fn no_address_has_two_owners_that_do_not_share_it(wishes in wishes()) {
-        let assignments = Assignments::of(&small_pool(), &wishes, &Given::new());
+        let assignments = Assignments::of(&small_pool(), &wishes, &Given::new(), false);
 
         let mut owners: BTreeMap<Address, Vec<&Wish<'_>>> = BTreeMap::new();
         for wish in &wishes {
@@ -328,9 +346,9 @@ proptest! {
     #[test]
     fn what_was_assigned_once_stays_whoever_comes(wishes in wishes(), split in 0usize..24) {
         let split = split.min(wishes.len());
-        let before = Assignments::of(&small_pool(), &wishes[split..], &Given::new());
+        let before = Assignments::of(&small_pool(), &wishes[split..], &Given::new(), false);
 
-        let after = Assignments::of(&small_pool(), &wishes, &before.given());
+        let after = Assignments::of(&small_pool(), &wishes, &before.given(), false);
 
         // An address that a newcomer's status names is the newcomer's: a status is the stronger word. So is an owner's own,
         // if it names what another had before.
@@ -351,14 +369,14 @@ proptest! {
         for wish in &mut wishes {
             wish.sharing_key = None;
         }
-        let before = Assignments::of(&small_pool(), &wishes, &Given::new());
+        let before = Assignments::of(&small_pool(), &wishes, &Given::new(), false);
         let taken: BTreeSet<Address> =
             wishes.iter().flat_map(|wish| before.addresses(&wish.id)).map(|(address, _)| *address).collect();
         let free = (0..6).chain(8..16).map(|last| Address::from_v4([192, 0, 2, last])).find(|ip| !taken.contains(ip));
 
         let newcomer = wish(60_000, vec![Family::V4], &[80], None);
         wishes.push(newcomer.clone());
-        let after = Assignments::of(&small_pool(), &wishes, &before.given());
+        let after = Assignments::of(&small_pool(), &wishes, &before.given(), false);
 
         prop_assert_eq!(after.addresses(&newcomer.id).first().map(|(address, _)| *address), free);
     }
@@ -371,7 +389,7 @@ fn ten_thousand_owners_and_pools_of_any_size_take_no_time() {
     let wishes: Vec<Wish<'_>> = (0..10_000).map(|number| wish(number, both(), &[80], Some("k"))).collect();
     let started = Instant::now();
 
-    let assignments = Assignments::of(&objects, &wishes, &Given::new());
+    let assignments = Assignments::of(&objects, &wishes, &Given::new(), false);
 
     // A search that begins anew for each owner takes a hundred times as long as this.
     assert!(started.elapsed() < Duration::from_secs(5));

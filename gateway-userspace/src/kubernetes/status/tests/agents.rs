@@ -72,6 +72,7 @@ async fn a_new_agent_of_a_node_replaces_the_one_before_which_then_keeps_quiet() 
         node: "a".into(),
         instance: "pod-2".into(),
         gate_timeout: Duration::from_mins(1),
+        gates: &[],
     };
     let new = start(&server.client("new"), &Handle::current(), settings, Arc::default());
     old.until("the new one has it", || holder() == Some(json!("a/pod-2"))).await;
