@@ -22,8 +22,8 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME", default_value = "east", value_parser = namespace)]
     link: String,
 
-    /// Namespace over there that the account lives in; it is made if need be
-    #[arg(long, value_name = "NAME", default_value = "beeline-system", value_parser = namespace)]
+    /// Namespace over there that the account lives in; the manifest makes it, so let it be the link's alone
+    #[arg(long, value_name = "NAME", default_value = "beeline-link", value_parser = namespace)]
     account_namespace: String,
 
     /// Namespace here that the agent lives in
@@ -65,6 +65,7 @@ fn head(Arguments { remote_namespaces, link, account_namespace, agent_namespace 
 #
 # 2. Make a kubeconfig of its address, its authority and the account's token:
 #      there() {{ kubectl --context {link} \"$@\"; }}
+#      there -n {account_namespace} wait secret beeline-link --for jsonpath='{{.data.token}}' --timeout 30s
 #      there config view --minify --raw -o jsonpath='{{.clusters[0].cluster.server}}' > server
 #      there -n {account_namespace} get secret beeline-link -o jsonpath='{{.data.ca\\.crt}}' | base64 -d > ca.crt
 #      there -n {account_namespace} get secret beeline-link -o jsonpath='{{.data.token}}' | base64 -d > token
@@ -167,7 +168,7 @@ mod tests {
         Arguments {
             remote_namespaces: namespaces.iter().map(|&name| name.to_owned()).collect(),
             link: "east".to_owned(),
-            account_namespace: "beeline-system".to_owned(),
+            account_namespace: "beeline-link".to_owned(),
             agent_namespace: "beeline-system".to_owned(),
         }
     }
