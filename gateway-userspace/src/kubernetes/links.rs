@@ -7,7 +7,7 @@ mod link;
 mod secret;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use kube::Client;
 use tokio::sync::{mpsc, watch};
@@ -42,6 +42,16 @@ pub(super) fn wanted(objects: &Objects) -> BTreeMap<String, Wanted> {
     links.collect()
 }
 
+/// What was received at least once over a link. It outlives the link's task, as what is known of the cluster does.
+type Received = Arc<Mutex<BTreeSet<Scope>>>;
+
+/// A link's task.
+struct Running {
+    wanted: Wanted,
+    task: AbortHandle,
+    received: Received,
+}
+
 /// Keeps one task for each link.
 pub(super) struct Links {
     /// The API server of this cluster, which has the Secrets.
@@ -57,15 +67,22 @@ pub(super) struct Links {
 impl Links {
     /// Follows what is wanted until nobody can want anything any more.
     pub(super) async fn follow(self, mut wishes: watch::Receiver<BTreeMap<String, Wanted>>) {
-        let mut running: BTreeMap<String, (Wanted, AbortHandle)> = BTreeMap::new();
+        let mut running: BTreeMap<String, Running> = BTreeMap::new();
         loop {
             let wanted = wishes.borrow_and_update().clone();
-            running.retain(|name, (known, task)| self.keep(name, known, task, wanted.get(name)));
+            running.retain(|name, link| wanted.contains_key(name) || self.unlink(name, link));
             for (name, wish) in wanted {
-                running.entry(name.clone()).or_insert_with(|| {
-                    let link = Link::new(&self, name, wish.clone());
-                    (wish, tokio::spawn(link.follow()).abort_handle())
-                });
+                let received = match running.remove(&name) {
+                    Some(link) if link.wanted == wish => {
+                        running.insert(name, link);
+                        continue;
+                    }
+                    Some(link) => self.end(&name, link, &wish),
+                    None => Received::default(),
+                };
+                let link = Link::new(&self, name.clone(), wish.clone(), Arc::clone(&received));
+                let task = tokio::spawn(link.follow()).abort_handle();
+                running.insert(name, Running { wanted: wish, task, received });
             }
             if wishes.changed().await.is_err() {
                 return;
@@ -73,23 +90,26 @@ impl Links {
         }
     }
 
-    /// Whether a link's task may go on; ends it if not.
-    fn keep(&self, name: &str, known: &Wanted, task: &AbortHandle, wish: Option<&Wanted>) -> bool {
-        if wish == Some(known) {
-            return true;
-        }
-        task.abort();
-        let Some(wish) = wish else {
-            self.tell(Change::Unlink(name.to_string()));
-            return false;
-        };
-        for namespace in known.namespaces.difference(&wish.namespaces) {
+    /// Ends a link that nobody wants any more, so that nothing of its cluster is known; it need not be kept.
+    fn unlink(&self, name: &str, link: &Running) -> bool {
+        link.task.abort();
+        self.tell(Change::Unlink(name.to_string()));
+        false
+    }
+
+    /// Ends a link that is wanted otherwise; gives what was received and stays known.
+    fn end(&self, name: &str, link: Running, wish: &Wanted) -> Received {
+        link.task.abort();
+        let mut received = link.received.lock().unwrap_or_else(PoisonError::into_inner);
+        for namespace in link.wanted.namespaces.difference(&wish.namespaces) {
             for kind in KINDS {
-                let nothing = Change::Replace(Scope::Within(kind, namespace.clone()), Vec::new());
-                self.tell(Change::Remote(name.to_string(), Box::new(nothing)));
+                let scope = Scope::Within(kind, namespace.clone());
+                received.remove(&scope);
+                self.tell(Change::Remote(name.to_string(), Box::new(Change::Replace(scope, Vec::new()))));
             }
         }
-        false
+        drop(received);
+        link.received
     }
 
     fn tell(&self, change: Change) {

@@ -1,5 +1,8 @@
 //! What is known of another cluster, over a `ClusterLink`.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use super::Objects;
 
 /// Another cluster's objects: Services, slices and Pods by their metadata alone, of the namespaces that its link names.
@@ -18,6 +21,15 @@ pub struct LinkHealth {
     pub unauthorized: Option<(&'static str, String)>,
     /// Everything was received at least once.
     pub synced: bool,
+    /// The namespaces over there of which everything was received at least once.
+    pub received: BTreeSet<Arc<str>>,
     /// Why news do not come at present.
     pub failure: Option<String>,
+}
+
+impl LinkHealth {
+    /// Whether a namespace over there was received: what is known of it then stays known, however others do.
+    pub fn knows(&self, namespace: &str) -> bool {
+        self.synced || self.received.contains(namespace)
+    }
 }

@@ -49,9 +49,12 @@ impl<'a> Links<'a> {
             return Err(broken("namespace", "NamespaceNotLinked", message));
         }
         let health = self.objects.remotes.get(link).map(|remote| &remote.health);
-        self.clusters.get(link).filter(|_| health.is_some_and(|health| health.synced)).ok_or_else(|| {
-            let message =
-                format!("nothing is known of cluster {link} yet: look at the conditions of ClusterLink {link}");
+        let knows = health.is_some_and(|health| health.knows(namespace_there));
+        self.clusters.get(link).filter(|_| knows).ok_or_else(|| {
+            let message = format!(
+                "nothing is known of namespace {namespace_there} of cluster {link} yet: look at the conditions of \
+                 ClusterLink {link}"
+            );
             // While it is merely being asked, nobody has to do anything.
             let is_asked = health.is_some_and(|health| health.unauthorized.is_none() && health.failure.is_none());
             broken(field, "ClusterNotConnected", message).told_if(is_asked)

@@ -1,12 +1,13 @@
 //! One link: its Secret, its watches, and how it does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::secret::{Found, follow_secret};
-use super::{Links, Wanted};
+use super::{Links, Received, Wanted};
 use crate::kubernetes::backoff::Pace;
 use crate::kubernetes::change::{Change, Scope};
 use crate::kubernetes::resource::Resource;
@@ -35,17 +36,15 @@ pub(super) struct Link {
     pace: Pace,
     /// The kubeconfig that is in use, to know a new one.
     kubeconfig: Option<Vec<u8>>,
-    /// What was never received yet.
-    missing: BTreeSet<Scope>,
+    received: Received,
     failures: BTreeMap<Scope, String>,
     health: LinkHealth,
     said: Option<LinkHealth>,
 }
 
 impl Link {
-    pub(super) fn new(links: &Links, name: String, wanted: Wanted) -> Self {
-        let missing = scopes(&wanted).collect();
-        Self {
+    pub(super) fn new(links: &Links, name: String, wanted: Wanted, received: Received) -> Self {
+        let mut link = Self {
             name,
             wanted,
             client: links.client.clone(),
@@ -53,11 +52,13 @@ impl Link {
             news: links.news.clone(),
             pace: links.pace,
             kubeconfig: None,
-            missing,
+            received,
             failures: BTreeMap::new(),
             health: LinkHealth::default(),
             said: None,
-        }
+        };
+        link.review(None);
+        link
     }
 
     /// Follows the Secret and, with what it holds, the cluster.
@@ -69,7 +70,6 @@ impl Link {
         secret.spawn(follow_secret(self.client.clone(), self.namespace.clone(), name, key, sender, self.pace));
         let mut connection: Option<Connection> = None;
         loop {
-            self.say();
             let news = async {
                 match &mut connection {
                     Some(connection) => connection.news.recv().await,
@@ -88,6 +88,7 @@ impl Link {
                 // Neither happens: the Secret is followed as long as this is, and watches do not end by themselves.
                 else => return,
             }
+            self.say();
         }
     }
 
@@ -154,12 +155,22 @@ impl Link {
             }
             change => {
                 if let Change::Replace(scope, _) = &change {
-                    self.missing.remove(scope);
-                    self.health.synced = self.missing.is_empty();
+                    self.review(Some(scope));
                 }
                 self.tell(Change::Remote(self.name.clone(), Box::new(change)));
             }
         }
+    }
+
+    /// Notes what was received now, if anything, and what that makes of all.
+    fn review(&mut self, scope: Option<&Scope>) {
+        let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        received.extend(scope.cloned());
+        let is_whole = |namespace: &&Arc<str>| {
+            KINDS.iter().all(|&kind| received.contains(&Scope::Within(kind, (*namespace).clone())))
+        };
+        self.health.received = self.wanted.namespaces.iter().filter(is_whole).cloned().collect();
+        self.health.synced = self.health.received == self.wanted.namespaces;
     }
 
     /// Says how the link does, if that is news.

@@ -1,5 +1,6 @@
 //! Upstreams over several clusters, and what their status and that of the links say.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::*;
@@ -14,7 +15,7 @@ fn link(name: &str, allowed: &str, remote: &str) -> String {
     )
 }
 
-const SYNCED: LinkHealth = LinkHealth { unauthorized: None, synced: true, failure: None };
+const SYNCED: LinkHealth = LinkHealth { unauthorized: None, synced: true, received: BTreeSet::new(), failure: None };
 
 /// This cluster's manifests and those of another, `east`.
 fn with_east(here: &str, there: &str, health: LinkHealth) -> Objects {
@@ -113,10 +114,16 @@ fn each_of_the_links_lists_can_refuse_an_entry() {
     let failed = LinkHealth { failure: Some("refused".to_string()), ..LinkHealth::default() };
     assert_eq!(
         reasons(&link("east", "shop", "shop"), failed),
-        "ClusterNotConnected: spec.services[0].clusterRef.name: nothing is known of cluster east yet: look at the conditions \
-         of ClusterLink east"
+        "ClusterNotConnected: spec.services[0].clusterRef.name: nothing is known of namespace shop of cluster east yet: look at \
+         the conditions of ClusterLink east"
     );
     assert_eq!(reasons(&link("east", "\"*\"", "bank, shop"), SYNCED), "ResolvedRefs: ");
+    let knows = |namespace: &str| {
+        let received = BTreeSet::from([namespace.into()]);
+        LinkHealth { failure: Some("bank is forbidden".to_string()), received, ..LinkHealth::default() }
+    };
+    assert_eq!(reasons(&link("east", "shop", "bank, shop"), knows("shop")), "ResolvedRefs: ");
+    assert!(reasons(&link("east", "shop", "bank, shop"), knows("bank")).starts_with("ClusterNotConnected: "));
 }
 
 #[test]
