@@ -17,13 +17,19 @@ use crate::netns::Namespace;
 
 mod agent;
 mod kubectl;
+mod link;
 mod sandbox;
+mod second;
 mod share;
+mod trap;
 
 pub use agent::{AGENT, SYSTEM};
 pub use kubectl::Kubectl;
+pub use link::Link;
 pub use sandbox::{Pod, Sandbox};
+pub use second::{Outage, Second};
 pub use share::{Share, Shares};
+pub use trap::Trap;
 
 /// What the addresses of the examples' pool begin with, of each family.
 const EXAMPLE_VIPS: [&str; 2] = ["10.100.240", "fd00:bee:0:f100::"];
@@ -48,9 +54,14 @@ pub struct Node {
 impl Cluster {
     /// The cluster that the environment names.
     pub fn from_environment() -> Result<Self> {
-        let kubectl = Kubectl::new(variable("BEELINE_KUBECTL")?.into());
-        let client = variable("BEELINE_CLUSTER_CLIENT")?.to_string_lossy().into_owned();
-        let vips = variable("BEELINE_CLUSTER_VIPS")?.to_string_lossy().split(',').map(str::to_owned).collect();
+        Self::named_by("KUBECONFIG", "BEELINE_CLUSTER_CLIENT", "BEELINE_CLUSTER_VIPS")
+    }
+
+    /// The cluster that these variables name: its kubeconfig, the host outside of it, and its subnets of VIPs.
+    fn named_by(kubeconfig: &str, client: &str, vips: &str) -> Result<Self> {
+        let kubectl = Kubectl::new(variable("BEELINE_KUBECTL")?.into(), variable(kubeconfig)?.into());
+        let client = variable(client)?.to_string_lossy().into_owned();
+        let vips = variable(vips)?.to_string_lossy().split(',').map(str::to_owned).collect();
         let nodes = kubectl.json(&["get", "nodes"])?;
         let nodes = list(&nodes["items"]).map(Node::read).collect::<Option<Vec<_>>>();
         let nodes = nodes.context("the API server does not say which nodes there are")?;

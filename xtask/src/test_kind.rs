@@ -15,7 +15,7 @@ pub enum Kind {
     Network,
     /// The programs' size against the committed baseline
     Inspect,
-    /// A real Kubernetes of three nodes, with Beeline installed as users install it
+    /// A real Kubernetes of three nodes and one of one, with Beeline installed as users install it
     Cluster,
 }
 
@@ -39,6 +39,6 @@ impl Kind {
 
     /// Whether it runs the agent's binary.
     pub fn needs_build(self) -> bool {
-        matches!(self, Self::Scenarios | Self::Packets | Self::Network)
+        matches!(self, Self::Scenarios | Self::Packets | Self::Network | Self::Cluster)
     }
 }

@@ -39,15 +39,27 @@ impl Cluster {
 
     /// What a command of Beeline writes in the agent's container of a node.
     pub fn beeline(&self, node: &Node, arguments: &[&str]) -> Result<String> {
+        let mut words = vec!["beeline"];
+        words.extend(arguments);
+        self.in_agent(node, &words)
+    }
+
+    /// What a command writes in the agent's container of a node.
+    pub fn in_agent(&self, node: &Node, command: &[&str]) -> Result<String> {
+        let agent = self.agent(node)?;
+        let pod = agent["metadata"]["name"].as_str().context("an agent's Pod has no name")?;
+        let mut words = vec!["--namespace", SYSTEM, "exec", pod, "--"];
+        words.extend(command);
+        self.kubectl().ask(&words)
+    }
+
+    /// The agent's Pod of a node; the newest if one takes over from another.
+    pub(super) fn agent(&self, node: &Node) -> Result<Value> {
         let on_node = format!("--field-selector=spec.nodeName={},status.phase=Running", node.name);
         let selector = "--selector=app.kubernetes.io/name=beeline";
         let get = ["--namespace", SYSTEM, "get", "pods", &on_node, selector, "--sort-by=.metadata.creationTimestamp"];
         let pods = self.kubectl().json(&get)?;
-        let newest = list(&pods["items"]).last().and_then(|pod| pod["metadata"]["name"].as_str());
-        let pod = newest.with_context(|| format!("no agent runs on {}", node.name))?;
-        let mut words = vec!["--namespace", SYSTEM, "exec", pod, "--", "beeline"];
-        words.extend(arguments);
-        self.kubectl().ask(&words)
+        list(&pods["items"]).last().cloned().with_context(|| format!("no agent runs on {}", node.name))
     }
 
     /// Waits until a node's maps have exactly these backends, with their weights, for a TCP frontend.

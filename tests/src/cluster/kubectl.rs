@@ -1,7 +1,7 @@
-//! `kubectl`, run to its end. It takes the cluster from `KUBECONFIG`.
+//! `kubectl`, run to its end, as the administrator of one cluster.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -10,32 +10,45 @@ use serde_json::Value;
 
 use crate::process::run;
 
-/// The program.
+/// The program, and the kubeconfig that it takes.
 #[derive(Clone, Debug)]
 pub struct Kubectl {
     program: PathBuf,
+    kubeconfig: PathBuf,
 }
 
 impl Kubectl {
-    /// By its path.
-    pub fn new(program: PathBuf) -> Self {
-        Self { program }
+    /// By their paths.
+    pub fn new(program: PathBuf, kubeconfig: PathBuf) -> Self {
+        Self { program, kubeconfig }
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env("KUBECONFIG", &self.kubeconfig);
+        command
     }
 
     /// What it writes.
     pub fn ask(&self, arguments: &[&str]) -> Result<String> {
-        run(Command::new(&self.program).args(arguments))
+        run(self.command().args(arguments))
     }
 
     /// What a command gives that takes `--output json`.
     pub fn json(&self, arguments: &[&str]) -> Result<Value> {
-        let text = run(Command::new(&self.program).args(arguments).args(["--output", "json"]))?;
+        let text = run(self.command().args(arguments).args(["--output", "json"]))?;
         serde_json::from_str(&text).with_context(|| format!("`kubectl {}` gives no JSON", arguments.join(" ")))
     }
 
     /// `kubectl apply` with these arguments; `input` is what `--filename -` reads.
     pub fn apply(&self, arguments: &[&str], input: &str) -> Result<()> {
-        let mut child = Command::new(&self.program)
+        let mut child = self
+            .command()
             .arg("apply")
             .args(arguments)
             .stdin(Stdio::piped())

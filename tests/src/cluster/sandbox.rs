@@ -11,7 +11,7 @@ use super::{Cluster, Kubectl, Node, folder, list};
 use crate::netns::Lifetime;
 
 /// How long Pods may take to be ready, and objects to be served.
-const LIMIT: Duration = Duration::from_mins(1);
+pub(super) const LIMIT: Duration = Duration::from_mins(1);
 
 /// The annotation that gives a Pod its weight, and the weight of those without.
 const WEIGHT: (&str, u64) = ("beeline.dev/weight", 10);

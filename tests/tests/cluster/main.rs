@@ -8,6 +8,7 @@ mod faults;
 mod install;
 mod pods;
 mod samples;
+mod two_clusters;
 
 use std::sync::OnceLock;
 

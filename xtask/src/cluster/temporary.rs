@@ -28,14 +28,14 @@ pub struct Temporary {
 }
 
 impl Temporary {
-    /// Brings three nodes up. What is not kept is named `PREFIX-PROCESS`, so that what outlived its process is known.
-    pub fn up(prefix: &str, kube_proxy: bool, lifetime: Lifetime, interrupt: &Interrupt) -> Result<Self> {
+    /// Brings nodes up. What is not kept is named `PREFIX-PROCESS`, so that what outlived its process is known.
+    pub fn up(prefix: &str, nodes: u8, kube_proxy: bool, lifetime: Lifetime, interrupt: &Interrupt) -> Result<Self> {
         remove_stale(prefix);
         let name = match lifetime {
             Lifetime::Value => format!("{prefix}-{}", id()),
             Lifetime::Kept => prefix.to_owned(),
         };
-        let args = Up { named: Named { name }, nodes: 3, kube_proxy, gateway_channel: Channel::Standard, keep: false };
+        let args = Up { named: Named { name }, nodes, kube_proxy, gateway_channel: Channel::Standard, keep: false };
         Ok(Self { cluster: make(&args, interrupt)?, lifetime })
     }
 
@@ -57,6 +57,16 @@ impl Temporary {
             ("BEELINE_CLUSTER_CLIENT", self.cluster.client().into()),
             ("BEELINE_CLUSTER_VIPS", self.cluster.vips().joined().into()),
         ])
+    }
+
+    /// What tests are told about a second cluster, beside what they are told about the first.
+    pub fn second_environment(&self) -> [(&'static str, PathBuf); 4] {
+        [
+            ("BEELINE_SECOND_KUBECONFIG", self.cluster.kubeconfig()),
+            ("BEELINE_SECOND_CLIENT", self.cluster.client().into()),
+            ("BEELINE_SECOND_VIPS", self.cluster.vips().joined().into()),
+            ("BEELINE_SECOND_STATE", self.cluster.state()),
+        ]
     }
 
     /// Takes it down and says what stayed, if anything did.

@@ -1,4 +1,4 @@
-//! The tests on a real Kubernetes: a cluster for them alone, and both images on its nodes.
+//! The tests on a real Kubernetes: a cluster for them alone, a small one beside it, and both images on all nodes.
 
 use std::path::Path;
 
@@ -11,21 +11,24 @@ use crate::{
     setup,
 };
 
-/// Runs the tests in a cluster that is gone afterwards; where there can be none, says why.
+/// Runs the tests in clusters that are gone afterwards; where there can be none, says why.
 pub fn run(arguments: &[String]) -> Result<String> {
     if let Some(reason) = setup::no_cluster() {
         return Ok(format!("skipped: {reason}"));
     }
     let interrupt = Interrupt::catch()?;
-    let cluster = check::step("cluster", || Temporary::up("test", false, Lifetime::Value, &interrupt))?;
-    let passed = check::step("images", || cluster.load()).and_then(|()| {
+    let up = |prefix, nodes| Temporary::up(prefix, nodes, false, Lifetime::Value, &interrupt);
+    let cluster = check::step("cluster", || up("test", 3))?;
+    let second = check::step("second cluster", || up("second", 1))?;
+    let passed = check::step("images", || cluster.load().and_then(|()| second.load())).and_then(|()| {
         interrupt.check()?;
         let mut environment = cluster.environment()?;
+        environment.extend(second.second_environment());
         environment.extend(cluster::api_environment(&interrupt)?);
         let environment: Vec<(&str, &Path)> =
             environment.iter().map(|(name, value)| (*name, value.as_path())).collect();
         check::step("tests", || kernel_tests("cluster", arguments, &environment))
     });
-    check::step("taking the cluster down", || cluster.down())?;
+    check::step("taking the clusters down", || second.down().and(cluster.down()))?;
     Ok(format!("{} passed", passed?))
 }
