@@ -116,6 +116,11 @@ pub fn request(target: SocketAddr, path: &str) -> io::Result<Answer> {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n")?;
     let mut response = String::new();
     stream.read_to_string(&mut response)?;
+    read_response(&response)
+}
+
+/// What a Pod says in a whole HTTP response.
+pub(crate) fn read_response(response: &str) -> io::Result<Answer> {
     let body = response.split_once("\r\n\r\n").map(|(_, body)| body);
     body.and_then(|body| serde_json::from_str(body).ok())
         .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, format!("no answer of a Pod: {response}")))

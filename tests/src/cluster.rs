@@ -16,20 +16,24 @@ use crate::client::{self, Distribution};
 use crate::netns::Namespace;
 
 mod agent;
+mod agent_pod;
 mod kubectl;
 mod link;
 mod sandbox;
 mod second;
 mod share;
 mod trap;
+mod workload;
 
 pub use agent::{AGENT, SYSTEM};
+pub use agent_pod::{AgentPod, Stopped};
 pub use kubectl::Kubectl;
 pub use link::Link;
 pub use sandbox::{Pod, Sandbox};
 pub use second::{Outage, Second};
 pub use share::{Share, Shares};
 pub use trap::Trap;
+pub use workload::Workload;
 
 /// What the addresses of the examples' pool begin with, of each family.
 const EXAMPLE_VIPS: [&str; 2] = ["10.100.240", "fd00:bee:0:f100::"];

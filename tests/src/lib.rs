@@ -21,4 +21,5 @@ pub mod pod;
 pub mod process;
 pub mod steady;
 pub mod topology;
+pub mod traffic;
 pub mod wait;

@@ -62,6 +62,13 @@ impl Cluster {
         list(&pods["items"]).last().cloned().with_context(|| format!("no agent runs on {}", node.name))
     }
 
+    /// How much the agent of a node has written to the maps since it began.
+    pub fn writes(&self, node: &Node) -> Result<u64> {
+        let status: Value = serde_json::from_str(&self.beeline(node, &["status", "--output", "json"])?)?;
+        let writes = status["agent"]["writesSinceStart"].as_u64();
+        writes.with_context(|| format!("the agent of {} does not say what it has written", node.name))
+    }
+
     /// Waits until a node's maps have exactly these backends, with their weights, for a TCP frontend.
     pub fn wait_until_programmed(
         &self,

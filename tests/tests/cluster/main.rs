@@ -5,23 +5,31 @@
 
 mod access;
 mod faults;
+mod gates;
 mod install;
+mod leader;
+mod lifecycle;
 mod pods;
 mod samples;
 mod two_clusters;
 
-use std::sync::OnceLock;
+use std::ops::Deref;
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use beeline_tests::cluster::Cluster;
+use beeline_tests::wait;
 
-/// The cluster, with everything in it that an installation brings. Tencent's annotations are adopted, for the samples that
-/// bear them.
+/// How long what other tests have left may take to end.
+const LEFTOVER_LIMIT: Duration = Duration::from_mins(1);
+
+/// The cluster, with everything in it that an installation brings.
 fn installed() -> Result<&'static Cluster> {
     static INSTALLED: OnceLock<Result<Cluster, String>> = OnceLock::new();
     let install = || {
         let cluster = Cluster::from_environment()?;
-        cluster.install("deploy/tencent")?;
+        cluster.install("tests/cluster/install")?;
         cluster.apply_address_pool()?;
         Ok(cluster)
     };
@@ -29,11 +37,48 @@ fn installed() -> Result<&'static Cluster> {
     installed.as_ref().map_err(|error| anyhow!("{error}"))
 }
 
-/// The same, once every node has an agent that is ready.
-fn ground() -> Result<&'static Cluster> {
-    static READY: OnceLock<Result<(), String>> = OnceLock::new();
-    let cluster = installed()?;
-    let ready = READY.get_or_init(|| cluster.wait_for_agents().map_err(|error| format!("{error:#}")));
-    ready.clone().map_err(|error| anyhow!("{error}"))?;
-    Ok(cluster)
+/// The cluster with an agent on every node, ready and left alone for as long as this is held.
+struct Ground {
+    cluster: &'static Cluster,
+    _turn: Turn,
+}
+
+/// Tests that only use the agents run side by side; those that replace, stop or kill them run alone.
+enum Turn {
+    Shared { _guard: RwLockReadGuard<'static, ()> },
+    Alone { _guard: RwLockWriteGuard<'static, ()> },
+}
+
+/// Who may touch the agents. A test that failed leaves no more behind than [`Ground::take`] waits for.
+static AGENTS: RwLock<()> = RwLock::new(());
+
+impl Ground {
+    fn take(turn: Turn) -> Result<Self> {
+        let cluster = installed()?;
+        cluster.wait_for_agents()?;
+        Ok(Self { cluster, _turn: turn })
+    }
+}
+
+impl Deref for Ground {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        self.cluster
+    }
+}
+
+/// For a test that uses the agents.
+fn ground() -> Result<Ground> {
+    Ground::take(Turn::Shared { _guard: AGENTS.read().unwrap_or_else(PoisonError::into_inner) })
+}
+
+/// For a test that does something to the agents, or must not find others' changes in what they do.
+fn ground_alone() -> Result<Ground> {
+    let ground = Ground::take(Turn::Alone { _guard: AGENTS.write().unwrap_or_else(PoisonError::into_inner) })?;
+    let ending =
+        || ground.kubectl().ask(&["get", "namespaces", "--field-selector=status.phase=Terminating", "--no-headers"]);
+    let gone = || ending().is_ok_and(|ending| ending.is_empty()).then_some(());
+    wait::until("the namespaces of other tests are gone", LEFTOVER_LIMIT, gone)?;
+    Ok(ground)
 }

@@ -16,7 +16,7 @@ const CONNECTIONS: u64 = 900;
 #[test]
 fn httpbin_gets_its_connections_by_weight_through_each_node() -> Result<()> {
     let cluster = ground()?;
-    let sandbox = Sandbox::create(cluster, "httpbin")?;
+    let sandbox = Sandbox::create(&cluster, "httpbin")?;
     sandbox.apply_example("examples/httpbin", &HTTPBIN)?;
 
     let addresses = sandbox.gateway_addresses("httpbin")?;
@@ -38,7 +38,7 @@ fn httpbin_gets_its_connections_by_weight_through_each_node() -> Result<()> {
 #[test]
 fn kubectl_shows_where_httpbin_is_and_how_it_is() -> Result<()> {
     let cluster = ground()?;
-    let sandbox = Sandbox::create(cluster, "shown")?;
+    let sandbox = Sandbox::create(&cluster, "shown")?;
     sandbox.apply_example("examples/httpbin", &HTTPBIN)?;
     let addresses = sandbox.gateway_addresses("httpbin")?;
     sandbox.wait("tcproute/httpbin", "jsonpath={.status.parents[0].conditions[?(@.type=='Accepted')].status}=True")?;
@@ -56,7 +56,7 @@ fn kubectl_shows_where_httpbin_is_and_how_it_is() -> Result<()> {
 #[test]
 fn a_service_with_tencents_annotation_leads_to_each_nodes_pods() -> Result<()> {
     let cluster = ground()?;
-    let sandbox = Sandbox::create(cluster, "direct")?;
+    let sandbox = Sandbox::create(&cluster, "direct")?;
     sandbox.apply_example("examples/direct", &["nginx.yaml"])?;
 
     let addresses = sandbox.service_addresses("nginx-service-eni")?;
