@@ -92,7 +92,7 @@ impl Workload {
                 "selector": { "matchLabels": labels },
                 "strategy": { "rollingUpdate": { "maxSurge": 3, "maxUnavailable": 0 } },
                 "template": {
-                    "metadata": { "labels": labels },
+                    "metadata": { "labels": labels, "annotations": { "beeline.dev/weight": "1" } },
                     "spec": {
                         "topologySpreadConstraints": [{
                             "topologyKey": "kubernetes.io/hostname",
