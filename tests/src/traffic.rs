@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Time between a number's return and the next, on a long-lived connection.
 const PAUSE: Duration = Duration::from_millis(200);
 /// The longest that a connection lives; the shortest is half of it.
-pub const LONGEST_LIFE: Duration = Duration::from_secs(4);
+pub const LONGEST_LIFE: Duration = Duration::from_secs(3);
 
 /// How much of it there is, and where to.
 #[derive(Clone, Copy, Debug)]
@@ -96,11 +96,11 @@ impl Traffic {
 }
 
 impl Report {
-    fn add(&mut self, ended: io::Result<Ended>, after: Duration) {
+    fn add(&mut self, ended: io::Result<Ended>) {
         match ended {
             Ok(Ended::New(took)) => self.slowest = self.slowest.max(took),
             Ok(Ended::LongLived) => self.long_lived += 1,
-            Err(error) => self.failures.push(format!("{after:.1?} after the begin: {error}")),
+            Err(error) => self.failures.push(error.to_string()),
         }
     }
 }
@@ -112,7 +112,7 @@ async fn drive(load: Load, stop: Arc<AtomicBool>, done: &AtomicU64) -> Result<Re
     for number in 0..load.long_lived {
         // Their ends are spread over time.
         let life = LONGEST_LIFE / 2 + LONGEST_LIFE / 2 * number / load.long_lived;
-        tasks.spawn(live_again_and_again(load.echo, life, Arc::clone(&stop)));
+        tasks.spawn(live_again_and_again(load.echo, life, begin, Arc::clone(&stop)));
     }
     let mut due = interval(Duration::from_secs(1) / load.new_per_second);
     due.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -121,10 +121,10 @@ async fn drive(load: Load, stop: Arc<AtomicBool>, done: &AtomicU64) -> Result<Re
         tokio::select! {
             _ = due.tick() => {
                 report.connections += 1;
-                tasks.spawn(async move { vec![request(load.http).await] });
+                tasks.spawn(async move { vec![request(load.http, begin).await] });
             }
             Some(outcomes) = tasks.join_next() => {
-                outcomes?.into_iter().for_each(|outcome| report.add(outcome, begin.elapsed()));
+                outcomes?.into_iter().for_each(|outcome| report.add(outcome));
                 ended += 1;
                 done.store(ended, Ordering::Relaxed);
             }
@@ -132,13 +132,13 @@ async fn drive(load: Load, stop: Arc<AtomicBool>, done: &AtomicU64) -> Result<Re
     }
     report.elapsed = begin.elapsed();
     while let Some(outcomes) = tasks.join_next().await {
-        outcomes?.into_iter().for_each(|outcome| report.add(outcome, begin.elapsed()));
+        outcomes?.into_iter().for_each(|outcome| report.add(outcome));
     }
     Ok(report)
 }
 
 /// A connection of its own for one HTTP request.
-async fn request(target: SocketAddr) -> io::Result<Ended> {
+async fn request(target: SocketAddr, traffic_began: Instant) -> io::Result<Ended> {
     let begin = Instant::now();
     let exchange = async {
         let mut stream = TcpStream::connect(target).await?;
@@ -148,19 +148,32 @@ async fn request(target: SocketAddr) -> io::Result<Ended> {
         stream.read_to_string(&mut response).await?;
         client::read_response(&response)
     };
-    in_time(exchange).await.map_err(|error| named("a new connection", &error))?;
-    Ok(Ended::New(begin.elapsed()))
+    let answer = in_time(exchange).await;
+    let took = begin.elapsed();
+    match answer {
+        Ok(_) => Ok(Ended::New(took)),
+        Err(error) => Err(io::Error::other(format!(
+            "at {:.1?} a new connection to {target}, after {took:.1?}: {error}",
+            traffic_began.elapsed()
+        ))),
+    }
 }
 
 /// One connection after the other; says how each ended.
-async fn live_again_and_again(target: SocketAddr, life: Duration, stop: Arc<AtomicBool>) -> Vec<io::Result<Ended>> {
+async fn live_again_and_again(
+    target: SocketAddr,
+    life: Duration,
+    traffic_began: Instant,
+    stop: Arc<AtomicBool>,
+) -> Vec<io::Result<Ended>> {
     let mut ended = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let begin = Instant::now();
         let outcome = live(target, life).await;
+        let (at, lived) = (traffic_began.elapsed(), begin.elapsed());
         let failed = outcome.is_err();
         ended.push(outcome.map_err(|error| {
-            named(&format!("a connection of {:.1?} that was to live {life:.1?}", begin.elapsed()), &error)
+            io::Error::other(format!("at {at:.1?} a connection to {target} of {life:.1?}, after {lived:.1?}: {error}"))
         }));
         if failed {
             sleep(PAUSE).await;
@@ -193,8 +206,4 @@ async fn live(target: SocketAddr, life: Duration) -> io::Result<Ended> {
 
 async fn in_time<T>(step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     timeout(LIMIT, step).await.unwrap_or_else(|_| Err(io::Error::other(format!("nothing came within {LIMIT:?}"))))
-}
-
-fn named(what: &str, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{what}: {error}"))
 }

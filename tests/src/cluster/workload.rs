@@ -90,7 +90,7 @@ impl Workload {
             "spec": {
                 "replicas": self.replicas,
                 "selector": { "matchLabels": labels },
-                "strategy": { "rollingUpdate": { "maxSurge": 3, "maxUnavailable": 0 } },
+                "strategy": { "rollingUpdate": { "maxSurge": "50%", "maxUnavailable": 0 } },
                 "template": {
                     "metadata": { "labels": labels, "annotations": { "beeline.dev/weight": "1" } },
                     "spec": {

@@ -1,11 +1,12 @@
 //! Pods and agents come and go under load, and no connection is refused, reset or kept waiting for it.
 //!
-//! Half of the load is IPv4 and half IPv6; the host outside spreads it over all nodes.
+//! Half of the load is IPv4 and half IPv6; the host outside spreads it over all nodes. A host whose routes change chooses a
+//! node anew for connections that are open, so no test may change its routes beside a load.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use beeline_tests::client;
 use beeline_tests::cluster::{Cluster, SYSTEM, Sandbox, Workload};
 use beeline_tests::pod::{ECHO_PORT, UDP_PORT};
@@ -22,6 +23,8 @@ const LONG_LIVED: u32 = 50;
 const DRAIN: u32 = LONGEST_LIFE.as_secs() as u32 * 2;
 /// How long a change of a Pod may take to show in what clients meet.
 const CHANGE_LIMIT: Duration = Duration::from_secs(30);
+/// How long what other tests have left may take to end.
+const LEFTOVER_LIMIT: Duration = Duration::from_mins(1);
 /// No refusal takes as long as a SYN that was lost.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
@@ -51,9 +54,16 @@ fn finish(traffic: Vec<Traffic>) -> Result<()> {
     Ok(())
 }
 
+/// Waits until the namespaces of other tests are gone, whose last Pods the agents follow.
+fn wait_for_leftovers(cluster: &Cluster) -> Result<()> {
+    let ending = ["get", "namespaces", "--field-selector=status.phase=Terminating", "--output=name"];
+    let gone = || cluster.kubectl().ask(&ending).is_ok_and(|ending| ending.is_empty()).then_some(());
+    wait::until("the namespaces of other tests are gone", LEFTOVER_LIMIT, gone)
+}
+
 #[test]
 fn a_deployment_is_replaced_under_load_and_nobody_notices() -> Result<()> {
-    let cluster = ground()?;
+    let cluster = ground_alone()?;
     let sandbox = Sandbox::create(&cluster, "replaced")?;
     let workload = Workload::new("web", 10, DRAIN);
     let frontends = workload.start(&sandbox)?;
@@ -69,6 +79,7 @@ fn a_deployment_is_replaced_under_load_and_nobody_notices() -> Result<()> {
 #[test]
 fn the_agents_are_replaced_under_load_and_nobody_notices() -> Result<()> {
     let cluster = ground_alone()?;
+    wait_for_leftovers(&cluster)?;
     let sandbox = Sandbox::create(&cluster, "agents")?;
     let workload = Workload::new("web", 6, DRAIN);
     let frontends = workload.start(&sandbox)?;
@@ -113,7 +124,7 @@ fn what_has_no_pods_refuses_at_once_and_serves_again_when_it_has() -> Result<()>
             };
             // As long as there are Pods that serve on, they are better than nothing.
             if !found.failures.is_empty() {
-                return Some(Err(anyhow::anyhow!("{http}: {found:?}")));
+                return Some(Err(anyhow!("{http}: {found:?}")));
             }
             (found.refused == CONNECTIONS as u64 && begin.elapsed() < AT_ONCE).then_some(Ok(()))
         };

@@ -15,14 +15,9 @@ mod two_clusters;
 
 use std::ops::Deref;
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use beeline_tests::cluster::Cluster;
-use beeline_tests::wait;
-
-/// How long what other tests have left may take to end.
-const LEFTOVER_LIMIT: Duration = Duration::from_mins(1);
 
 /// The cluster, with everything in it that an installation brings.
 fn installed() -> Result<&'static Cluster> {
@@ -43,7 +38,7 @@ struct Ground {
     _turn: Turn,
 }
 
-/// Tests that only use the agents run side by side; those that replace, stop or kill them run alone.
+/// Tests that only use the agents run side by side; those that replace, stop or kill them, or measure, run alone.
 enum Turn {
     Shared { _guard: RwLockReadGuard<'static, ()> },
     Alone { _guard: RwLockWriteGuard<'static, ()> },
@@ -73,12 +68,7 @@ fn ground() -> Result<Ground> {
     Ground::take(Turn::Shared { _guard: AGENTS.read().unwrap_or_else(PoisonError::into_inner) })
 }
 
-/// For a test that does something to the agents, or must not find others' changes in what they do.
+/// For a test that does something to the agents, or that no change of another may disturb.
 fn ground_alone() -> Result<Ground> {
-    let ground = Ground::take(Turn::Alone { _guard: AGENTS.write().unwrap_or_else(PoisonError::into_inner) })?;
-    let ending =
-        || ground.kubectl().ask(&["get", "namespaces", "--field-selector=status.phase=Terminating", "--no-headers"]);
-    let gone = || ending().is_ok_and(|ending| ending.is_empty()).then_some(());
-    wait::until("the namespaces of other tests are gone", LEFTOVER_LIMIT, gone)?;
-    Ok(ground)
+    Ground::take(Turn::Alone { _guard: AGENTS.write().unwrap_or_else(PoisonError::into_inner) })
 }
