@@ -78,8 +78,8 @@ impl Workload {
         Ok(())
     }
 
-    /// A node always has a Pod that is ready: of the first three new ones each node gets one, and before these are ready
-    /// no old one ends.
+    /// A node always has a Pod that is ready: of the first three new ones each node gets one, and what ends before
+    /// these are ready is not all that a node has.
     fn deployment(&self) -> Value {
         let labels = json!({ "app": self.name });
         let gates: Vec<_> = self.gates.iter().map(|gate| json!({ "conditionType": gate })).collect();
@@ -110,7 +110,9 @@ impl Workload {
                             "readinessProbe": {
                                 "httpGet": { "path": "/ready", "port": HTTP_PORT },
                                 "periodSeconds": 1,
-                                "failureThreshold": 1,
+                                // A machine that stands still for a moment makes no Pod unready.
+                                "timeoutSeconds": 5,
+                                "failureThreshold": 2,
                             },
                         }],
                     },

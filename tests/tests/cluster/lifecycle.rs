@@ -19,8 +19,8 @@ use crate::{ground, ground_alone};
 const NEW_PER_SECOND: u32 = 100;
 /// Long-lived connections to each.
 const LONG_LIVED: u32 = 50;
-/// How long a Pod serves on when it ends, in seconds: twice as long as a connection lives.
-const DRAIN: u32 = LONGEST_LIFE.as_secs() as u32 * 2;
+/// How long a Pod serves on when it ends, in seconds: well over the time that a connection lives.
+const DRAIN: u32 = LONGEST_LIFE.as_secs() as u32 + 4;
 /// How long a change of a Pod may take to show in what clients meet.
 const CHANGE_LIMIT: Duration = Duration::from_secs(30);
 /// How long what other tests have left may take to end.
@@ -40,13 +40,14 @@ fn traffic(cluster: &Cluster, frontends: &[SocketAddr]) -> Result<Vec<Traffic>> 
 }
 
 /// Nobody was disturbed, and the load was what it was to be.
-fn finish(traffic: Vec<Traffic>) -> Result<()> {
+fn finish(traffic: Vec<Traffic>, sandbox: &Sandbox) -> Result<()> {
+    let unhealthy = sandbox.kubectl(&["get", "events", "--field-selector=reason=Unhealthy"])?;
     for traffic in traffic {
         traffic.wait_for_more(u64::from(NEW_PER_SECOND))?;
         let report = traffic.finish()?;
         println!("{report:?}");
 
-        assert!(report.failures.is_empty(), "{report:#?}");
+        assert!(report.failures.is_empty(), "{report:#?}\nPods that were not ready:\n{unhealthy}");
         let due = report.elapsed.as_secs() * u64::from(NEW_PER_SECOND);
         assert!(report.connections >= due * 9 / 10, "not {NEW_PER_SECOND} connections per second: {report:?}");
         assert!(report.long_lived > u64::from(LONG_LIVED), "{report:?}");
@@ -73,7 +74,7 @@ fn a_deployment_is_replaced_under_load_and_nobody_notices() -> Result<()> {
     workload.replace_pods(&sandbox)?;
 
     workload.wait_until_programmed(&cluster, &sandbox, &frontends)?;
-    finish(traffic)
+    finish(traffic, &sandbox)
 }
 
 #[test]
@@ -101,7 +102,7 @@ fn the_agents_are_replaced_under_load_and_nobody_notices() -> Result<()> {
     workload.scale(&sandbox, 9)?;
     sandbox.wait_for_deployments()?;
     workload.wait_until_programmed(&cluster, &sandbox, &frontends)?;
-    finish(traffic)
+    finish(traffic, &sandbox)
 }
 
 #[test]
