@@ -88,6 +88,12 @@ impl<'a> Sandbox<'a> {
         Ok(())
     }
 
+    /// Gives a Service the family that it does not have. Those of the samples are written for one, as their documents show.
+    pub fn make_dual_stack(&self, service: &str) -> Result<()> {
+        let patch = r#"{"spec": {"ipFamilyPolicy": "PreferDualStack"}}"#;
+        self.kubectl(&["patch", "service", service, "--type=merge", "--patch", patch]).map(drop)
+    }
+
     /// Waits for what `kubectl wait --for` takes.
     pub fn wait(&self, object: &str, what: &str) -> Result<()> {
         self.kubectl.wait(&self.name, object, what, LIMIT)
@@ -150,10 +156,16 @@ impl Pod {
     ) -> (Vec<&'p Self>, BTreeMap<SocketAddr, u64>) {
         let local: Vec<_> = pods.iter().filter(|pod| pod.node == node.name).collect();
         let address = |pod: &Self| pod.addresses.iter().find(|found| found.is_ipv4() == frontend.is_ipv4()).copied();
-        let backends =
-            local.iter().filter_map(|pod| Some((SocketAddr::new(address(pod)?, port), pod.weight))).collect();
+        // Maps hold weights without what they have in common.
+        let common = local.iter().fold(0, |common, pod| greatest_common_divisor(common, pod.weight)).max(1);
+        let backend = |pod: &&Self| Some((SocketAddr::new(address(pod)?, port), pod.weight / common));
+        let backends = local.iter().filter_map(backend).collect();
         (local, backends)
     }
+}
+
+fn greatest_common_divisor(one: u64, other: u64) -> u64 {
+    if other == 0 { one } else { greatest_common_divisor(other, one % other) }
 }
 
 fn addresses(entries: &Value, field: &str) -> Result<Vec<IpAddr>> {

@@ -18,6 +18,7 @@ fn httpbin_gets_its_connections_by_weight_through_each_node() -> Result<()> {
     let cluster = ground()?;
     let sandbox = Sandbox::create(&cluster, "httpbin")?;
     sandbox.apply_example("examples/httpbin", &HTTPBIN)?;
+    sandbox.make_dual_stack("httpbin")?;
 
     let addresses = sandbox.gateway_addresses("httpbin")?;
     let pods = sandbox.pods("app=httpbin")?;

@@ -58,10 +58,14 @@ pub fn tell(interrupt: &Interrupt) -> Result<Report> {
         cluster.wait_for_agents()
     })?;
     let sandbox = Sandbox::existing(&cluster, "default");
-    steps.take("`kubectl apply -f examples/httpbin`, all Pods ready".to_owned(), || {
-        cluster.apply_address_pool()?;
-        sandbox.apply_example("examples/httpbin", &EXAMPLE)
-    })?;
+    steps.take(
+        "`kubectl apply -f examples/httpbin`, its Service of both families, all Pods ready".to_owned(),
+        || {
+            cluster.apply_address_pool()?;
+            sandbox.apply_example("examples/httpbin", &EXAMPLE)?;
+            sandbox.make_dual_stack("httpbin")
+        },
+    )?;
     let addresses = steps.take("the Gateway is programmed".to_owned(), || sandbox.gateway_addresses("httpbin"))?;
     let pods = sandbox.pods("app=httpbin")?;
     let mut traffic = Vec::new();
