@@ -15,7 +15,7 @@ use beeline_tests::steady::Steady;
 use beeline_tests::wait;
 use serde_json::{Value, json};
 
-use crate::ground;
+use crate::ground_alone;
 
 /// How long a change may take to arrive: a watch that failed some times waits before it tries again.
 const RECOVERY: Duration = Duration::from_secs(30);
@@ -48,6 +48,8 @@ struct Ground<'a> {
     there: Sandbox<'a>,
     home: &'a Cluster,
     far: &'a Cluster,
+    /// Nobody else uses the cluster meanwhile: some of these tests end its API server.
+    _alone: crate::Ground,
 }
 
 /// Traffic to a Pod of one cluster.
@@ -59,7 +61,8 @@ struct Traffic {
 impl<'a> Ground<'a> {
     /// One Pod here; over there one that has a weight of its own, one that has none, and one that never gets ready.
     fn lay(far: &'a Cluster, name: &str) -> Result<Self> {
-        let home = ground()?;
+        let alone = ground_alone()?;
+        let home = alone.cluster;
         let (here, there) = (Sandbox::create(home, name)?, Sandbox::create(far, name)?);
         here.apply(&[service(), pod("near", "", 0)].concat())?;
         there.apply(&[service(), pod("far-1", "7", 0), pod("far-2", "", 0), pod("far-3", "", 3600)].concat())?;
@@ -77,7 +80,7 @@ impl<'a> Ground<'a> {
                 json!({ "name": "httpbin", "port": 8000, "weight": linked, "clusterRef": { "name": name } }),
             ],
         ))?;
-        Ok(Self { link, here, there, home, far })
+        Ok(Self { link, here, there, home, far, _alone: alone })
     }
 
     /// What stands in the Upstream's status when a Pod over there has this weight.
