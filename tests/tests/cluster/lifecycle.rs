@@ -130,8 +130,9 @@ fn what_has_no_pods_refuses_at_once_and_serves_again_when_it_has() -> Result<()>
             (found.refused == CONNECTIONS as u64 && begin.elapsed() < AT_ONCE).then_some(Ok(()))
         };
         wait::until(&format!("{http} refuses at once"), CHANGE_LIMIT, refused)??;
+        // A kernel sends only so many "port unreachable" a second (`net.ipv4.icmp_ratelimit`), so some flows hear nothing.
         let flows = client::flows(cluster.client(), SocketAddr::new(http.ip(), UDP_PORT), CONNECTIONS)?;
-        assert_eq!(flows.refused, CONNECTIONS as u64, "{flows:?}");
+        assert!(flows.refused > 0 && flows.answered() == 0, "{flows:?}");
     }
 
     workload.scale(&sandbox, 3)?;
