@@ -9,6 +9,7 @@ pub mod connect;
 mod decode;
 mod definitions;
 mod discovery;
+mod duty;
 mod election;
 mod events;
 mod exchange;

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
 use self::ledger::{Ledger, Subject, Texts};
+use super::duty::Duty;
 use super::requests::{FIELD_MANAGER, Failure, api, request, resource};
 use super::{Facts, Seen};
 use crate::source::{Kind, Name, ObjectId, Problem};
@@ -51,16 +52,9 @@ pub(super) struct Reporter {
     pub(super) notices: mpsc::Receiver<Notice>,
 }
 
-impl Reporter {
-    /// Runs until nobody can be elected any more.
-    pub(super) async fn run(mut self) {
-        let mut leading = self.leading.clone();
-        while leading.wait_for(|leading| *leading).await.is_ok() {
-            tokio::select! {
-                () = self.term() => return,
-                _ = leading.wait_for(|leading| !*leading) => {}
-            }
-        }
+impl Duty for Reporter {
+    fn leading(&self) -> watch::Receiver<bool> {
+        self.leading.clone()
     }
 
     async fn term(&mut self) {
@@ -99,7 +93,9 @@ impl Reporter {
             }
         }
     }
+}
 
+impl Reporter {
     async fn write(&self, notice: &Notice) -> Result<(), Failure> {
         let resource = resource(notice.id.kind, self.seen.served(notice.id.kind).as_deref());
         let uid = match notice.uid.clone().or_else(|| Some(self.seen.get(&notice.id)?.uid.clone())) {

@@ -27,6 +27,7 @@ use tracing::{debug, info, warn};
 
 use self::due::{Due, Gates, Outcome, WaitingPod};
 use super::Facts;
+use super::duty::Duty;
 use super::events::Notice;
 use super::lease;
 use super::node_lease::{NODE_LABEL, REVISION_ANNOTATION, node_of, revision_of};
@@ -69,16 +70,9 @@ pub(super) struct Gatekeeper {
     pub(super) notices: mpsc::Sender<Notice>,
 }
 
-impl Gatekeeper {
-    /// Runs until nobody can be elected any more.
-    pub(super) async fn run(mut self) {
-        let mut leading = self.leading.clone();
-        while leading.wait_for(|leading| *leading).await.is_ok() {
-            tokio::select! {
-                () = self.term() => return,
-                _ = leading.wait_for(|leading| !*leading) => {}
-            }
-        }
+impl Duty for Gatekeeper {
+    fn leading(&self) -> watch::Receiver<bool> {
+        self.leading.clone()
     }
 
     /// As long as this agent leads. Nothing is remembered from an earlier term.
@@ -109,7 +103,9 @@ impl Gatekeeper {
             self.open(&mut gates, &facts.nodes).await;
         }
     }
+}
 
+impl Gatekeeper {
     /// Opens what is due.
     async fn open(&self, gates: &mut Gates, nodes: &BTreeSet<String>) {
         let due = gates.due(nodes, Instant::now());

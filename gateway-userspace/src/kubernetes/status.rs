@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use self::writer::Writer;
+use super::duty::serve;
 use super::election::{Election, LEADER_LEASE, LEASE_DURATION};
 use super::events::Reporter;
 use super::gates::Gatekeeper;
@@ -102,9 +103,9 @@ pub fn start(client: &Client, runtime: &Handle, settings: Settings, seen: Arc<Se
         runtime.spawn(follow(leases, LEADER_LEASE, lease_sender)),
         runtime.spawn(election.run()),
         runtime.spawn(presence.run()),
-        runtime.spawn(gatekeeper.run()),
-        runtime.spawn(reporter.run()),
-        runtime.spawn(writer.run()),
+        runtime.spawn(serve(gatekeeper)),
+        runtime.spawn(serve(reporter)),
+        runtime.spawn(serve(writer)),
     ];
     Status { facts, leading, stop: stop_sender, tasks }
 }

@@ -16,6 +16,11 @@ impl Labels {
         Some(&*self.0[found].1)
     }
 
+    /// Whether every wanted label is there with its value.
+    pub fn has_all(&self, wanted: &BTreeMap<String, String>) -> bool {
+        wanted.iter().all(|(key, value)| self.get(key) == Some(value))
+    }
+
     /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (&**key, &**value))

@@ -11,7 +11,7 @@ use gateway_api::apis::experimental::gateways::{
 };
 use gateway_common::{Port, Protocol};
 
-use super::selector::{Requirement, Wanted, has_all};
+use super::selector::{Requirement, Wanted, meets};
 use crate::source::validate::parse_port;
 use crate::source::{Kind, Labels, Name, ObjectId, Objects};
 
@@ -109,12 +109,11 @@ fn is_namespace_allowed(objects: &Objects, allowed: Option<&AllowedNamespaces>, 
         From::All => true,
         From::Same => gateway == route,
         From::Selector => allowed.selector.as_ref().is_some_and(|selector| {
-            let labels = namespace_labels(objects, route);
-            selector.match_labels.as_ref().is_none_or(|wanted| has_all(wanted, &labels))
-                && selector.match_expressions.iter().flatten().all(|expression| {
-                    let values = expression.values.as_deref().unwrap_or_default();
-                    Requirement { key: &expression.key, operator: &expression.operator, values }.is_met(&labels)
-                })
+            let requirements = selector.match_expressions.iter().flatten().map(|expression| {
+                let values = expression.values.as_deref().unwrap_or_default();
+                Requirement { key: &expression.key, operator: &expression.operator, values }
+            });
+            meets(selector.match_labels.as_ref(), requirements, &namespace_labels(objects, route))
         }),
     }
 }

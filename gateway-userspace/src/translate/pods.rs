@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
-use super::selector::{Wanted, has_all};
+use super::selector::Wanted;
 use crate::source::{Name, Objects, Pod, Sourced};
 
 type Found<'a> = (&'a Name, &'a Sourced<Pod>);
@@ -34,7 +34,7 @@ impl<'a> PodsByLabel<'a> {
         // A label that no Pod has comes before all others, and nothing is selected.
         let fewest = selector.iter().map(having).min_by_key(|pods| pods.map_or(0, Vec::len)).flatten();
         let is_selected =
-            |(name, found): &Found<'a>| name.namespace == namespace && has_all(selector, &found.object.labels);
+            |(name, found): &Found<'a>| name.namespace == namespace && found.object.labels.has_all(selector);
         fewest.into_iter().flatten().copied().filter(is_selected).collect()
     }
 

@@ -18,18 +18,22 @@ pub(super) struct Requirement<'a> {
     pub values: &'a [String],
 }
 
-/// Whether every wanted label is there with its value.
-pub(super) fn has_all(wanted: &Wanted, labels: &Labels) -> bool {
-    wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
-}
-
 /// Whether labels match a selector; an empty one matches everything.
 pub(super) fn matches(selector: &LabelSelector, labels: &Labels) -> bool {
-    selector.match_labels.as_ref().is_none_or(|wanted| has_all(wanted, labels))
-        && selector.match_expressions.iter().flatten().all(|expression| {
-            let values = expression.values.as_deref().unwrap_or_default();
-            Requirement { key: &expression.key, operator: &expression.operator, values }.is_met(labels)
-        })
+    let requirements = selector.match_expressions.iter().flatten().map(|expression| {
+        let values = expression.values.as_deref().unwrap_or_default();
+        Requirement { key: &expression.key, operator: &expression.operator, values }
+    });
+    meets(selector.match_labels.as_ref(), requirements, labels)
+}
+
+/// The same for the parts of a selector, whatever type they come in.
+pub(super) fn meets<'a>(
+    wanted: Option<&Wanted>,
+    mut requirements: impl Iterator<Item = Requirement<'a>>,
+    labels: &Labels,
+) -> bool {
+    wanted.is_none_or(|wanted| labels.has_all(wanted)) && requirements.all(|requirement| requirement.is_met(labels))
 }
 
 impl Requirement<'_> {

@@ -15,7 +15,9 @@ use super::pool::Pool;
 use super::pools::{Assignments, Need, Wish, families, sharing_key};
 use super::{Behind, Claim, Field, Options, Report};
 use crate::model::{Group, HealthCheck, Service};
-use crate::source::validate::{ADDRESSES_ANNOTATION, ALGORITHM_ANNOTATION, parse_algorithm, parse_port, parse_vip};
+use crate::source::validate::{
+    ADDRESSES_ANNOTATION, ALGORITHM_ANNOTATION, parse_algorithm, parse_cidr, parse_port, parse_vip,
+};
 use crate::source::{Kind, Name, ObjectId, Objects, Sourced};
 
 /// The `loadBalancerClass` that makes a Service ours.
@@ -251,8 +253,7 @@ fn source_ranges<'a>(service: &'a KubernetesService, spec: &'a ServiceSpec) -> O
 }
 
 fn parse_range(text: &str) -> Result<IpNet, String> {
-    let parsed = text.parse::<IpNet>().map(|range| range.trunc());
-    parsed.map_err(|_| format!("`{text}` is not a range and lets nobody in: use something like 192.0.2.0/24"))
+    parse_cidr(text).map_err(|_| format!("`{text}` is not a range and lets nobody in: use something like 192.0.2.0/24"))
 }
 
 /// The VIPs that a Service names and where: our annotation, else its spec.

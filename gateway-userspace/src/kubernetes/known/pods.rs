@@ -94,9 +94,7 @@ impl Pods {
 fn lacks_slice(objects: &Objects, name: &Name, pod: &Pod) -> bool {
     let selects = |service: &Service| {
         let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-        selector.is_some_and(|wanted| {
-            !wanted.is_empty() && wanted.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
-        })
+        selector.is_some_and(|wanted| !wanted.is_empty() && pod.labels.has_all(wanted))
     };
     let of_namespace = objects.services.iter().filter(|(service, _)| service.namespace == name.namespace);
     let selecting: Vec<&str> =

@@ -23,6 +23,7 @@ use super::parents::parents;
 use super::render::status;
 use super::write::{Job, What, now};
 use crate::kubernetes::Facts;
+use crate::kubernetes::duty::Duty;
 use crate::kubernetes::requests::{Failure, resource};
 use crate::kubernetes::seen::{Seen, Sight};
 use crate::source::{Kind, Name, ObjectId};
@@ -49,16 +50,11 @@ impl Writer {
     ) -> Self {
         Self { client, seen, facts, leading }
     }
+}
 
-    /// Runs until nobody can be elected any more.
-    pub(super) async fn run(mut self) {
-        let mut leading = self.leading.clone();
-        while leading.wait_for(|leading| *leading).await.is_ok() {
-            tokio::select! {
-                () = self.term() => return,
-                _ = leading.wait_for(|leading| !*leading) => {}
-            }
-        }
+impl Duty for Writer {
+    fn leading(&self) -> watch::Receiver<bool> {
+        self.leading.clone()
     }
 
     /// As long as this agent leads. Another may have written before, so everything is looked at.
