@@ -16,6 +16,7 @@ pub mod long_lived;
 pub mod manifests;
 pub mod netns;
 pub mod offload;
+pub mod outcome;
 pub mod packets;
 pub mod pod;
 pub mod process;

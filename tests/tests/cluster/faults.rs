@@ -7,17 +7,18 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use beeline_tests::agent::Agent;
 use beeline_tests::api_server::ApiServer;
 use beeline_tests::faulty_api::{Fault, FaultyApi};
 use beeline_tests::long_lived::LongLived;
 use beeline_tests::manifests::{NAMESPACE, Port};
 use beeline_tests::netns::Lifetime;
-use beeline_tests::steady::Steady;
 use beeline_tests::topology::{Dual, Plan, Topology, VIP, pod_addresses};
 use beeline_tests::{binaries, client, wait};
 use serde_json::{Value, json};
+
+use crate::traffic::{LONG_LIVED, Traffic};
 
 /// The agent's node, which is also what the slices say.
 const NODE: &str = "node1";
@@ -39,12 +40,6 @@ struct Ground<'a> {
     between: FaultyApi,
     api: ApiServer<'a>,
     network: &'a Topology,
-}
-
-/// Traffic while something is wrong.
-struct Traffic {
-    steady: Steady,
-    long_lived: LongLived,
 }
 
 fn network() -> Result<Topology> {
@@ -72,9 +67,7 @@ impl<'a> Ground<'a> {
     fn traffic(&self) -> Result<Traffic> {
         let client = &self.network.client;
         let [v4, v6] = [VIP.sockets(Port::HTTP.port)[0], VIP.sockets(Port::ECHO.port)[1]];
-        let traffic = Traffic { steady: Steady::start(client, v4)?, long_lived: LongLived::open(client, v6, 4)? };
-        traffic.steady.wait_for_more(3)?;
-        Ok(traffic)
+        Traffic::start(client, v4, LongLived::open(client, v6, LONG_LIVED)?)
     }
 
     /// Makes the Pods of the Service ready or not.
@@ -155,7 +148,7 @@ impl<'a> Ground<'a> {
         self.between.wait_until_met(TIMES)?;
         self.wait_until_not_ready(&[words])?;
         self.set_ready([true, false])?;
-        traffic.steady.wait_for_more(20)?;
+        traffic.wait_for_more(20)?;
         self.between.set(Fault::None);
 
         self.wait_for_pods(VIP, &["v1"])?;
@@ -180,19 +173,6 @@ impl<'a> Ground<'a> {
         self.wait_until_ready()?;
         self.wait_for_no_problem()?;
         traffic.finish()
-    }
-}
-
-impl Traffic {
-    /// Nobody was refused, reset or kept waiting.
-    fn finish(self) -> Result<()> {
-        self.long_lived.wait_for_progress()?;
-        let long_lived = self.long_lived.finish()?;
-        let steady = self.steady.finish()?;
-        assert!(long_lived.broken.is_empty(), "{long_lived:?}");
-        assert!(steady.failures.is_empty(), "{steady:#?}");
-        ensure!(steady.connections > 0, "there was no traffic");
-        Ok(())
     }
 }
 
@@ -403,7 +383,7 @@ fn an_agent_that_starts_without_its_api_server_keeps_what_is_served() -> Result<
     ground.agent.launch()?;
     ground.wait_until_not_ready(&["refused"])?;
     ground.set_ready([true, false])?;
-    traffic.steady.wait_for_more(20)?;
+    traffic.wait_for_more(20)?;
     ground.between.set(Fault::None);
 
     ground.wait_for_pods(VIP, &["v1"])?;

@@ -11,6 +11,7 @@ mod leader;
 mod lifecycle;
 mod pods;
 mod samples;
+mod traffic;
 mod two_clusters;
 
 use std::ops::Deref;

@@ -8,14 +8,14 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result, anyhow, ensure};
+use anyhow::{Context, Error, Result, anyhow};
 use beeline_tests::cluster::{Cluster, Link, Node, Outage, Pod, Sandbox, Second, Trap};
 use beeline_tests::long_lived::LongLived;
-use beeline_tests::steady::Steady;
 use beeline_tests::wait;
 use serde_json::{Value, json};
 
 use crate::ground_alone;
+use crate::traffic::{LONG_LIVED, Traffic};
 
 /// How long a change may take to arrive: a watch that failed some times waits before it tries again.
 const RECOVERY: Duration = Duration::from_secs(30);
@@ -50,12 +50,6 @@ struct Ground<'a> {
     far: &'a Cluster,
     /// Nobody else uses the cluster meanwhile: some of these tests end its API server.
     _alone: crate::Ground,
-}
-
-/// Traffic to a Pod of one cluster.
-struct Traffic {
-    steady: Steady,
-    long_lived: LongLived,
 }
 
 impl<'a> Ground<'a> {
@@ -156,19 +150,6 @@ impl<'a> Ground<'a> {
     }
 }
 
-impl Traffic {
-    /// Nobody was refused, reset or kept waiting.
-    fn finish(self) -> Result<()> {
-        self.long_lived.wait_for_progress()?;
-        let long_lived = self.long_lived.finish()?;
-        let steady = self.steady.finish()?;
-        assert!(long_lived.broken.is_empty(), "{long_lived:?}");
-        assert!(steady.failures.is_empty(), "{steady:#?}");
-        ensure!(steady.connections > 0, "there was no traffic");
-        Ok(())
-    }
-}
-
 /// Traffic to both addresses of the Gateway `httpbin`, by the node of the Pods, once that has them.
 fn traffic(cluster: &Cluster, sandbox: &Sandbox<'_>, pods: &[(Pod, i64)]) -> Result<Traffic> {
     let addresses = sandbox.gateway_addresses("httpbin")?;
@@ -182,10 +163,8 @@ fn traffic(cluster: &Cluster, sandbox: &Sandbox<'_>, pods: &[(Pod, i64)]) -> Res
         cluster.route(*vip, node)?;
     }
     let [first, second] = addresses[..] else { return Err(anyhow!("not two addresses: {addresses:?}")) };
-    let steady = Steady::start(cluster.client(), SocketAddr::new(first, 80))?;
-    let long_lived = LongLived::open_http(cluster.client(), SocketAddr::new(second, 80), 4)?;
-    steady.wait_for_more(3)?;
-    Ok(Traffic { steady, long_lived })
+    let long_lived = LongLived::open_http(cluster.client(), SocketAddr::new(second, 80), LONG_LIVED)?;
+    Traffic::start(cluster.client(), SocketAddr::new(first, 80), long_lived)
 }
 
 fn backend(value: &Value) -> Option<Backend> {
@@ -267,7 +246,7 @@ fn an_upstream_has_the_pods_of_two_clusters_and_keeps_them_when_the_secret_goes(
     ground.link.wait_for("Connected", "False", "Unauthorized")?;
     assert!(message.contains("Secret beeline-system/linked does not exist"), "{message}");
     ground.change_weight(9)?;
-    traffic.steady.wait_for_more(100)?;
+    traffic.wait_for_more(100)?;
     assert_eq!(ground.status()?, status, "what was known is kept, and nothing new comes");
 
     ground.link.give_back(&secret)?;
@@ -320,7 +299,7 @@ fn an_api_server_that_dies_disturbs_neither_its_own_cluster_nor_those_that_link_
     assert!(message.contains("refused") && message.contains("the last known backends are kept"), "{message}");
     ground.link.wait_for("Authorized", "True", "Authorized")?;
     wait_for_probe("the agent is not ready", &["refused"], || outage.beeline(node, &["probe", "ready"]))?;
-    traffic_there.steady.wait_for_more(100)?;
+    traffic_there.wait_for_more(100)?;
     assert_eq!(ground.status()?, status, "what was known is kept");
     wait_for_probe("an agent whose own API server lives is ready", &["serving"], || {
         ground.home.beeline(&ground.home.nodes()[0], &["probe", "ready"])

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use beeline_tests::interrupt::Interrupt;
-use clap::{Parser, ValueEnum};
+use beeline_tests::outcome::{Output, exit};
+use clap::Parser;
 
 use bed::{Bed, Size};
 use changes::Pace;
@@ -57,23 +58,8 @@ struct Arguments {
     output: Output,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// Markdown
-    #[default]
-    Md,
-    /// One JSON document
-    Json,
-}
-
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit(run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
@@ -91,11 +77,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let outcome = measure(arguments, &interrupt);
     interrupt.check()?;
     let report = outcome?;
-    match arguments.output {
-        Output::Md => print!("{report}"),
-        Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
-    }
-    Ok(())
+    arguments.output.print(&report)
 }
 
 fn measure(arguments: &Arguments, interrupt: &Interrupt) -> Result<Report> {

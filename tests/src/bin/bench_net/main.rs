@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use beeline_tests::interrupt::Interrupt;
+use beeline_tests::outcome::{Output, exit};
 use clap::{Parser, ValueEnum};
 
 const EXAMPLES: &str = "\
@@ -48,23 +49,8 @@ pub enum Family {
     Ipv6,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// Markdown
-    #[default]
-    Md,
-    /// One JSON document
-    Json,
-}
-
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit(run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
@@ -77,9 +63,5 @@ fn run(arguments: &Arguments) -> Result<()> {
     let samples = measure::all(&interrupt, arguments.family, arguments.rounds, duration);
     interrupt.check()?;
     let report = report::Report::new(arguments.family, arguments.seconds, &samples?);
-    match arguments.output {
-        Output::Md => print!("{report}"),
-        Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
-    }
-    Ok(())
+    arguments.output.print(&report)
 }

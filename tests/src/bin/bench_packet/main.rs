@@ -11,7 +11,8 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use beeline_tests::interrupt::Interrupt;
-use clap::{Parser, ValueEnum};
+use beeline_tests::outcome::{Output, exit};
+use clap::Parser;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,23 +35,8 @@ struct Arguments {
     output: Output,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// Markdown
-    #[default]
-    Md,
-    /// One JSON document
-    Json,
-}
-
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit(run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
@@ -58,9 +44,5 @@ fn run(arguments: &Arguments) -> Result<()> {
     let interrupt = Interrupt::install()?;
     let samples = measure::all(&interrupt, arguments.rounds, arguments.quick)?;
     let report = report::Report::new(arguments.rounds, &samples);
-    match arguments.output {
-        Output::Md => print!("{report}"),
-        Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
-    }
-    Ok(())
+    arguments.output.print(&report)
 }

@@ -8,12 +8,15 @@ mod maps;
 mod report;
 mod story;
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use beeline_tests::interrupt::Interrupt;
 use beeline_tests::netns::{self, Lifetime};
+use beeline_tests::outcome::{exit, print_json};
 use clap::{Parser, ValueEnum};
+use serde::Serialize;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,12 +52,16 @@ enum Output {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+    exit(run(&Arguments::parse()))
+}
+
+impl Output {
+    fn print(self, report: &(impl Display + Serialize)) -> Result<()> {
+        match self {
+            Self::Text => print!("{report}"),
+            Self::Json => print_json(report)?,
         }
+        Ok(())
     }
 }
 
@@ -79,10 +86,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     interrupt.check()?;
     let report = told?;
-    match arguments.output {
-        Output::Text => print!("{report}"),
-        Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
-    }
+    arguments.output.print(&report)?;
     ensure!(report.is_exact(), "the Pods did not get exactly their shares");
     ensure!(report.long_lived.broken.is_empty(), "connections broke: {}", report.long_lived.broken.join(", "));
     ensure!(report.long_lived.writes_after_restart == 0, "the restart wrote to the maps though nothing had changed");
@@ -93,10 +97,7 @@ fn in_cluster(interrupt: &Interrupt, output: Output) -> Result<()> {
     let told = cluster::tell(interrupt);
     interrupt.check()?;
     let report = told?;
-    match output {
-        Output::Text => print!("{report}"),
-        Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
-    }
+    output.print(&report)?;
     ensure!(report.is_exact(), "the Pods did not get exactly their shares");
     Ok(())
 }

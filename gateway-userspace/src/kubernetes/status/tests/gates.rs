@@ -3,6 +3,7 @@
 use super::*;
 
 const POD: &str = "/api/v1/namespaces/shop/pods/a";
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/beeline-system/leases";
 const GATE: &str = "beeline.dev/backend-ready";
 
 /// A Pod that waits for us; its version.
@@ -30,16 +31,23 @@ fn programmed(revision: u64) -> Facts {
     Facts { revision, ..facts() }
 }
 
+/// Two agents that live, each with its Lease, one of them elected.
+async fn two_agents(server: &FakeServer) -> [Agent; 2] {
+    let agents = ["a", "b"].map(|node| Agent::start(server, node));
+    for agent in &agents {
+        agent.status.publish(programmed(1));
+    }
+    let [a, b] = &agents;
+    let live = || server.list(LEASES).len() == 3 && a.status.is_leader() | b.status.is_leader();
+    wait_until(&[a, b], "both live", live).await;
+    agents
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_gate_opens_at_once_when_the_last_agent_has_programmed_the_pod() {
     let server = FakeServer::default();
-    let (a, b) = (Agent::start(&server, "a"), Agent::start(&server, "b"));
+    let [a, b] = two_agents(&server).await;
     let both = [&a, &b];
-    for agent in both {
-        agent.status.publish(programmed(1));
-    }
-    let leases = "/apis/coordination.k8s.io/v1/namespaces/beeline-system/leases";
-    wait_until(&both, "both live", || server.list(leases).len() == 3).await;
     let version = put_pod(&server);
     a.status.publish(programmed(version));
     a.rest(Duration::from_secs(5)).await;
@@ -58,21 +66,14 @@ async fn a_gate_opens_at_once_when_the_last_agent_has_programmed_the_pod() {
 #[tokio::test(start_paused = true)]
 async fn a_dead_agent_holds_up_nobody() {
     let server = FakeServer::default();
-    let (a, b) = (Agent::start(&server, "a"), Agent::start(&server, "b"));
-    let both = [&a, &b];
-    for agent in both {
-        agent.status.publish(programmed(1));
-    }
-    let leases = "/apis/coordination.k8s.io/v1/namespaces/beeline-system/leases";
-    wait_until(&both, "both live", || server.list(leases).len() == 3 && a.status.is_leader() | b.status.is_leader())
-        .await;
+    let [a, b] = two_agents(&server).await;
     let (living, dead) = if a.status.is_leader() { (&a, "b") } else { (&b, "a") };
 
     let start = tokio::time::Instant::now();
     server.cut(dead);
     let version = put_pod(&server);
     living.status.publish(programmed(version));
-    wait_until(&both, "it is open", || gate(&server).is_some()).await;
+    wait_until(&[&a, &b], "it is open", || gate(&server).is_some()).await;
 
     assert_eq!(gate(&server).unwrap()["reason"], "Programmed");
     assert!(start.elapsed() <= Duration::from_secs(41), "{:?}", start.elapsed());
@@ -81,13 +82,8 @@ async fn a_dead_agent_holds_up_nobody() {
 #[tokio::test(start_paused = true)]
 async fn after_the_time_out_a_gate_opens_and_an_event_names_who_lags() {
     let server = FakeServer::default();
-    let (a, b) = (Agent::start(&server, "a"), Agent::start(&server, "b"));
+    let [a, b] = two_agents(&server).await;
     let both = [&a, &b];
-    for agent in both {
-        agent.status.publish(programmed(1));
-    }
-    let leases = "/apis/coordination.k8s.io/v1/namespaces/beeline-system/leases";
-    wait_until(&both, "both live", || server.list(leases).len() == 3).await;
 
     let version = put_pod(&server);
     a.status.publish(programmed(version));
