@@ -13,13 +13,16 @@ use crate::model::{Backend, Member};
 /// Endpoints with the weights that entries give them.
 #[derive(Default)]
 pub(super) struct Pool<'a> {
-    shares: BTreeMap<Backend, Share<'a>>,
+    shares: BTreeMap<Backend, (Candidate<'a>, Share)>,
 }
 
-struct Share<'a> {
-    candidate: Candidate<'a>,
+/// What decides a backend's weight.
+pub(super) struct Share {
+    /// The weight that its own annotation gives it.
+    own: Option<u16>,
     /// The weights that entries give it, added up.
     given: u16,
+    fitness: Fitness,
 }
 
 /// What becomes of a pool.
@@ -35,29 +38,56 @@ impl<'a> Pool<'a> {
     /// Adds a backend with the weight its entry gives it.
     pub fn add(&mut self, candidate: Candidate<'a>, weight: u16) {
         let fitness = candidate.fitness;
-        let share = self.shares.entry(candidate.backend).or_insert(Share { candidate, given: 0 });
-        share.given = share.given.saturating_add(weight);
-        share.candidate.fitness = share.candidate.fitness.max(fitness);
+        let (_, share) = self.shares.entry(candidate.backend).or_insert_with(|| {
+            let share = Share::of(&candidate);
+            (candidate, share)
+        });
+        share.give(weight);
+        share.see(fitness);
     }
 
-    /// The members: whoever is ready gets its weight; if nobody is, whoever still answers while it ends.
+    /// The members with their weights.
     pub fn into_members(self) -> Members {
-        let is_here = |share: &&Share<'_>| share.candidate.reach == Reach::Here;
-        let best = self.shares.values().filter(is_here).map(|share| share.candidate.fitness).max();
-        let serving = best.filter(|best| *best > Fitness::NotReady);
+        let here = self.shares.values().filter(|(candidate, _)| candidate.reach == Reach::Here);
+        let serving = serving(here.map(|(_, share)| share));
         let mut members = Members::default();
-        for (backend, share) in self.shares {
-            let Share { candidate, given } = share;
+        for (backend, (candidate, share)) in self.shares {
             match candidate.reach {
                 Reach::Here => {
-                    let is_serving = Some(candidate.fitness) == serving;
-                    let weight = if is_serving { candidate.own_weight().unwrap_or(given) } else { 0 };
+                    let weight = share.weight(serving).unwrap_or(0);
                     members.here.insert(backend, Member { name: candidate.name(), weight });
                 }
-                Reach::Elsewhere => members.elsewhere += u32::from(candidate.fitness == Fitness::Ready),
+                Reach::Elsewhere => members.elsewhere += u32::from(share.fitness == Fitness::Ready),
                 Reach::NotMeantForHere => {}
             }
         }
         members
     }
+}
+
+impl Share {
+    /// That of a candidate to which no entry has given anything yet.
+    pub fn of(candidate: &Candidate<'_>) -> Self {
+        Self { own: candidate.own_weight(), given: 0, fitness: candidate.fitness }
+    }
+
+    /// An entry gives it some weight.
+    pub fn give(&mut self, weight: u16) {
+        self.given = self.given.saturating_add(weight);
+    }
+
+    /// It is found as fit as this: of several findings the best counts.
+    pub fn see(&mut self, fitness: Fitness) {
+        self.fitness = self.fitness.max(fitness);
+    }
+
+    /// Its weight, if it serves: its own, else what entries give it.
+    pub fn weight(&self, serving: Option<Fitness>) -> Option<u16> {
+        (Some(self.fitness) == serving).then(|| self.own.unwrap_or(self.given))
+    }
+}
+
+/// How fit those are that serve: whoever is ready; if nobody is, whoever still answers while it ends.
+pub(super) fn serving<'s>(shares: impl Iterator<Item = &'s Share>) -> Option<Fitness> {
+    shares.map(|share| share.fitness).max().filter(|best| *best > Fitness::NotReady)
 }

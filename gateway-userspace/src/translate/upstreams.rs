@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{Service, ServicePort};
 use super::Report;
 use super::endpoints::{Candidate, Cluster, DEFAULT_WEIGHT, Family, Fitness};
 use super::links::Links;
-use super::pool::{Members, Pool};
+use super::pool::{Members, Pool, Share, serving};
 use super::ports::{NoPort, service_port};
 use super::references::{Broken, Party, UPSTREAM_GROUP, broken, is_granted, missing_grant};
 use super::statuses::{Condition, MAX_STATUS_BACKENDS, ObjectStatus, Truth, UpstreamBackend, UpstreamStatus};
@@ -192,44 +192,37 @@ fn resolved(refusals: &[(usize, Broken)]) -> Condition {
 /// The backends of all clusters while they are gathered: both addresses of a Pod with two families are one.
 #[derive(Default)]
 struct Backends {
-    shares: BTreeMap<(Option<Arc<str>>, String, Port), Share>,
+    shares: BTreeMap<Place, (SocketAddr, Share)>,
 }
 
-struct Share {
-    address: SocketAddr,
-    own: Option<u16>,
-    given: u16,
-    fitness: Fitness,
-}
+/// A backend's cluster, its name there and its port.
+type Place = (Option<Arc<str>>, String, Port);
 
 impl Backends {
     fn add(&mut self, cluster: Option<&Arc<str>>, candidate: &Candidate<'_>, weight: u16) {
         let backend = candidate.backend;
         let address = SocketAddr::new(backend.address.to_ip(), backend.port.get());
-        let own = candidate.own_weight();
-        let fitness = candidate.fitness;
-        let new = Share { address, own, given: 0, fitness };
-        let share = self.shares.entry((cluster.cloned(), candidate.name(), backend.port)).or_insert(new);
+        let key = (cluster.cloned(), candidate.name(), backend.port);
+        let (first, share) = self.shares.entry(key).or_insert_with(|| (address, Share::of(candidate)));
         // The second family of a Pod adds nothing to its weight.
-        if share.address == address {
-            share.given = share.given.saturating_add(weight);
+        if *first == address {
+            share.give(weight);
         }
-        share.fitness = share.fitness.max(fitness);
+        share.see(candidate.fitness);
     }
 
-    /// Whoever is ready gets its weight; if nobody is in any cluster, whoever still answers while it ends.
+    /// With the weights that they would have if all clusters were one node.
     fn into_status(self, status: ObjectStatus) -> UpstreamStatus {
-        let best = self.shares.values().map(|share| share.fitness).max();
-        let serving = best.filter(|best| *best > Fitness::NotReady);
+        let serving = serving(self.shares.values().map(|(_, share)| share));
         let total = self.shares.len();
         let mut count = 0;
         let mut backends = Vec::new();
-        for ((cluster, name, _), share) in self.shares {
-            let ready = Some(share.fitness) == serving;
-            let weight = if ready { share.own.unwrap_or(share.given) } else { 0 };
+        for ((cluster, name, _), (address, share)) in self.shares {
+            let weight = share.weight(serving);
+            let (weight, ready) = (weight.unwrap_or(0), weight.is_some());
             count += usize::from(weight > 0);
             if backends.len() < MAX_STATUS_BACKENDS {
-                backends.push(UpstreamBackend { cluster, name, address: share.address.to_string(), weight, ready });
+                backends.push(UpstreamBackend { cluster, name, address: address.to_string(), weight, ready });
             }
         }
         UpstreamStatus { status, backends, total, ready: count }
