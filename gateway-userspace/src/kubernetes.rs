@@ -3,6 +3,7 @@
 //! Everything here runs on a thread of its own, so that reading a large list never holds up the agent. What was read
 //! arrives as [`Change`]s, each object admitted by the same code as one of a manifest.
 
+mod allowance;
 mod backoff;
 pub mod change;
 pub mod connect;

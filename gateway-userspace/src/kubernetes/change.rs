@@ -26,6 +26,14 @@ impl Scope {
             Self::LocalPods => Kind::Pod,
         }
     }
+
+    /// Whether an object of its kind may be one of them.
+    pub fn holds(&self, id: &ObjectId) -> bool {
+        match self {
+            Self::All(_) | Self::LocalPods => true,
+            Self::Within(_, namespace) => *id.name.namespace == **namespace,
+        }
+    }
 }
 
 impl fmt::Display for Scope {

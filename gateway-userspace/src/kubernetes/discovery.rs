@@ -1,7 +1,8 @@
 //! Whether the API server serves a kind, and in which version.
 //!
 //! Asked only after a 404, which by itself proves nothing: a proxy in front of the API server gives one, too. Objects are
-//! taken for gone only if the server itself lists what it serves, and the kind is not among it.
+//! taken for gone only if the server itself lists what it serves, and the kind is not among it. Linked clusters are never
+//! asked: what is watched there every cluster has.
 
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use kube::Client;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::allowance::Allowance;
 use super::exchange::{Trouble, ask, whole};
 use super::resource::Resource;
 
@@ -70,7 +72,7 @@ pub(super) async fn served_version(
 
 async fn document<T: DeserializeOwned>(client: &Client, url: &str, patience: Duration) -> Result<T, Trouble> {
     let answer = ask(client, url, "application/json", patience).await?;
-    let bytes = whole(answer, patience).await?;
+    let bytes = whole(answer, patience, &Allowance::own()).await?;
     serde_json::from_slice(&bytes)
         .map_err(|error| Trouble::failed(format!("the API server does not say what it serves at `{url}`: {error}")))
 }

@@ -12,8 +12,11 @@ use kube::client::Body;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-/// A line of a watch longer than this is no object: the server's own limit is far below.
-const LONGEST_LINE: usize = 32 << 20;
+use super::allowance::{Allowance, Buffer};
+
+/// More of a refusal is not read, and less is passed on: it lands in logs and statuses.
+const LONGEST_REFUSAL: usize = 64 << 10;
+const LONGEST_MESSAGE: usize = 1000;
 
 /// Why an answer does not help.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +27,8 @@ pub(super) enum Trouble {
     Missing,
     /// The server cannot do what was asked; another question may do.
     Unfit(String),
+    /// The server sends more than it may.
+    TooMuch(String),
     /// Anything else, and how long the server asks to be left alone.
     Failed(String, Option<Duration>),
 }
@@ -35,7 +40,8 @@ impl Trouble {
 
     /// What a status of the API server means, be it an answer's or one within a watch.
     pub(super) fn of(code: u16, message: &str, retry_after: Option<Duration>) -> Self {
-        let said = if message.is_empty() { format!("HTTP status {code}") } else { message.trim().to_string() };
+        let message: String = message.trim().chars().take(LONGEST_MESSAGE).collect();
+        let said = if message.is_empty() { format!("HTTP status {code}") } else { message };
         match code {
             404 => Self::Missing,
             410 => Self::Gone,
@@ -53,7 +59,7 @@ impl fmt::Display for Trouble {
         match self {
             Self::Gone => f.write_str("the API server has forgotten the version that was asked for"),
             Self::Missing => f.write_str("the API server does not serve it"),
-            Self::Unfit(text) | Self::Failed(text, _) => f.write_str(text),
+            Self::Unfit(text) | Self::TooMuch(text) | Self::Failed(text, _) => f.write_str(text),
         }
     }
 }
@@ -76,18 +82,29 @@ pub(super) async fn ask(
     }
     let code = answer.status().as_u16();
     let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    let said = whole(answer, patience).await.unwrap_or_default();
+    let mut body = answer.into_body();
+    let mut said = Vec::new();
+    while said.len() < LONGEST_REFUSAL
+        && let Ok(Some(chunk)) = chunk(&mut body, patience).await
+    {
+        said.extend_from_slice(&chunk);
+    }
     Err(Trouble::of(code, &message(&said), retry_after.map(Duration::from_secs)))
 }
 
-/// Reads an answer to its end.
-pub(super) async fn whole(answer: Response<Body>, patience: Duration) -> Result<Vec<u8>, Trouble> {
+/// Reads an answer to its end, if that comes soon enough for what the server may send.
+pub(super) async fn whole(
+    answer: Response<Body>,
+    patience: Duration,
+    allowance: &Allowance,
+) -> Result<Buffer, Trouble> {
     let mut body = answer.into_body();
-    let mut bytes = Vec::new();
+    let mut buffer = Buffer::new(allowance);
     while let Some(chunk) = chunk(&mut body, patience).await? {
-        bytes.extend_from_slice(&chunk);
+        allowance.check_answer(buffer.len() + chunk.len())?;
+        buffer.extend(&chunk)?;
     }
-    Ok(bytes)
+    Ok(buffer)
 }
 
 async fn chunk(body: &mut Body, patience: Duration) -> Result<Option<Bytes>, Trouble> {
@@ -107,15 +124,17 @@ async fn chunk(body: &mut Body, patience: Duration) -> Result<Option<Bytes>, Tro
 /// The lines of an answer that does not end.
 pub(super) struct Lines {
     body: Body,
-    buffer: Vec<u8>,
+    allowance: Allowance,
+    buffer: Buffer,
     /// Where the next line begins, and how far the buffer was looked through for its end.
     start: usize,
     seen: usize,
 }
 
 impl Lines {
-    pub(super) fn of(answer: Response<Body>) -> Self {
-        Self { body: answer.into_body(), buffer: Vec::new(), start: 0, seen: 0 }
+    pub(super) fn of(answer: Response<Body>, allowance: &Allowance) -> Self {
+        let (allowance, buffer) = (allowance.clone(), Buffer::new(allowance));
+        Self { body: answer.into_body(), allowance, buffer, start: 0, seen: 0 }
     }
 
     /// The next line, or nothing if the server has ended the watch in good order. Cancel-safe.
@@ -123,18 +142,17 @@ impl Lines {
         loop {
             if let Some(length) = self.buffer[self.seen..].iter().position(|byte| *byte == b'\n') {
                 let (from, to) = (self.start, self.seen + length);
+                self.allowance.check_line(to - from)?;
                 self.start = to + 1;
                 self.seen = self.start;
                 return Ok(Some(&self.buffer[from..to]));
             }
-            self.buffer.drain(..self.start);
+            self.buffer.discard(self.start);
             self.start = 0;
             self.seen = self.buffer.len();
-            if self.seen > LONGEST_LINE {
-                return Err(Trouble::failed("the API server sends a line without an end"));
-            }
+            self.allowance.check_line(self.seen)?;
             match chunk(&mut self.body, patience).await? {
-                Some(data) => self.buffer.extend_from_slice(&data),
+                Some(data) => self.buffer.extend(&data)?,
                 None if self.buffer.is_empty() => return Ok(None),
                 None => return Err(Trouble::failed("the API server broke off in the middle of a line")),
             }

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use super::change::Scope;
 use crate::source::Kind;
 
-/// How many objects of a list come in one answer.
-pub(super) const PAGE: usize = 500;
+/// How many objects of a list come in one answer; of a linked cluster's, which may be only so long.
+const PAGE: usize = 500;
+const LINKED_PAGE: usize = 100;
 
 const GATEWAY: &str = "gateway.networking.k8s.io";
 const BEELINE: &str = "beeline.dev";
@@ -65,7 +66,8 @@ impl Resource {
 
     /// The path and query of one page of the list.
     pub(super) fn list(&self, version: &str, page_after: Option<&str>) -> String {
-        let mut url = format!("{}?limit={PAGE}{}", self.path(version), self.selectors);
+        let page = if matches!(self.scope, Scope::Within(..)) { LINKED_PAGE } else { PAGE };
+        let mut url = format!("{}?limit={page}{}", self.path(version), self.selectors);
         if let Some(token) = page_after {
             // Writing to a text cannot fail.
             let _ = write!(url, "&continue={}", escaped(token));

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
+use super::allowance::{Allowance, Held, Tempo};
 use super::backoff::{Backoff, Pace, chance};
 use super::change::{Change, Item};
 use super::decode::{self, Head};
@@ -25,6 +26,9 @@ use super::seen::Seen;
 /// How long a watch is asked to last: up to this, and not less than three quarters, so that agents do not come back together.
 const WATCH_TIME: Duration = Duration::from_mins(5);
 
+/// A list of more pages than this has no end.
+const MOST_PAGES: usize = 10_000;
+
 /// One collection that is followed.
 pub(super) struct Watch {
     client: Client,
@@ -33,6 +37,9 @@ pub(super) struct Watch {
     /// Where the status of objects is noted, if we write to it.
     seen: Option<Arc<Seen>>,
     pace: Pace,
+    allowance: Allowance,
+    /// What is known, as far as it counts.
+    held: Held,
     /// The version of the API that the server serves, as far as is known.
     api: &'static str,
     /// Where the watch stands; nothing before the first list and when the server has forgotten the place.
@@ -51,13 +58,15 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(client: Client, resource: Resource, news: UnboundedSender<Change>, pace: Pace) -> Self {
-        let api = resource.versions[0];
+        let (api, allowance) = (resource.versions[0], Allowance::own());
         Self {
             client,
             resource,
             news,
             seen: None,
             pace,
+            held: Held::new(&allowance),
+            allowance,
             api,
             place: None,
             streams: true,
@@ -74,6 +83,13 @@ impl Watch {
         self
     }
 
+    /// Takes no more from the server than it may send.
+    pub(super) fn within(mut self, allowance: Allowance) -> Self {
+        self.held = Held::new(&allowance);
+        self.allowance = allowance;
+        self
+    }
+
     /// While there is no such kind, looks again whenever this counts up.
     pub(super) fn looking_at(mut self, definitions: watch::Receiver<u64>) -> Self {
         self.definitions = Some(definitions);
@@ -85,15 +101,23 @@ impl Watch {
         let mut backoff = Backoff::new(&self.pace);
         while !self.news.is_closed() {
             self.lived = false;
+            let begun = Instant::now();
             let outcome = self.attempt().await;
-            if self.lived {
+            self.held.abandon();
+            // One that ends soon after it began is slowed down, the more so if everything must be listed again.
+            let forgotten = matches!(outcome, Err(Trouble::Gone));
+            let least = if forgotten { self.pace.longest } else { self.pace.settled };
+            let lasted = self.lived && begun.elapsed() >= least;
+            if lasted {
                 backoff.reset();
             }
             let wait = match outcome {
-                // It has ended as asked: go on at once. One that always ends at once is slowed down.
-                Ok(()) if self.lived => Duration::ZERO,
+                Ok(()) if lasted => Duration::ZERO,
                 Ok(()) => backoff.next(),
-                Err(trouble) => self.cope(trouble, &mut backoff).await,
+                Err(trouble) => {
+                    let wait = self.cope(trouble, &mut backoff).await;
+                    if lasted && forgotten { Duration::ZERO } else { wait }
+                }
             };
             tokio::select! {
                 () = sleep(wait) => {}
@@ -118,11 +142,12 @@ impl Watch {
         debug!(scope = %self.resource.scope, %trouble, "a watch has ended");
         let mut least = Duration::ZERO;
         match trouble {
-            Trouble::Gone => {
+            Trouble::Gone => self.place = None,
+            // It works again only when the server has told everything within bounds.
+            Trouble::TooMuch(text) => {
                 self.place = None;
-                if self.lived {
-                    return Duration::ZERO;
-                }
+                self.say(Err(text));
+                least = self.pace.longest;
             }
             Trouble::Unfit(_) if self.place.is_none() && self.streams => {
                 self.streams = false;
@@ -134,7 +159,6 @@ impl Watch {
                     Ok(None) => self.say_absent(),
                     Ok(Some(version)) if version != self.api => {
                         self.api = version;
-                        return Duration::ZERO;
                     }
                     // It has appeared since, or is about to go; the next attempt will tell.
                     Ok(Some(_)) => {}
@@ -166,11 +190,18 @@ impl Watch {
     async fn list(&mut self) -> Result<(), Trouble> {
         let mut items = Vec::new();
         let mut next: Option<String> = None;
-        loop {
+        for _ in 0..MOST_PAGES {
             let url = self.resource.list(self.api, next.as_deref());
             let answer = ask(&self.client, &url, self.resource.accept(true), self.pace.answer).await?;
-            let bytes = whole(answer, self.pace.answer).await?;
-            let page = decode::page(&self.resource.scope, &bytes).map_err(Trouble::failed)?;
+            let bytes = whole(answer, self.pace.answer, &self.allowance).await?;
+            let mut page = decode::page(&self.resource.scope, &bytes).map_err(Trouble::failed)?;
+            page.items.retain(|item| self.resource.scope.holds(item.id()));
+            let size = bytes.len() / page.items.len().max(1);
+            // They are smaller than the bytes that they were made from.
+            drop(bytes);
+            for item in &page.items {
+                self.held.add(item.id(), size)?;
+            }
             items.extend(page.items);
             next = page.next;
             if next.is_none() {
@@ -178,12 +209,14 @@ impl Watch {
                 return Ok(());
             }
         }
+        Err(Trouble::failed("the API server sends a list without an end"))
     }
 
     /// Everything that is there is known.
     fn replace(&mut self, items: Vec<Item>, place: String) {
         self.place = Some(place);
         self.absent = false;
+        self.held.replace();
         self.tell(Change::Replace(self.resource.scope.clone(), items));
         self.say(Ok(()));
     }
@@ -193,8 +226,9 @@ impl Watch {
         let seconds = WATCH_TIME.mul_f64(0.75 + 0.25 * chance()).as_secs();
         let url = self.resource.watch(self.api, self.place.as_deref(), seconds);
         let answer = ask(&self.client, &url, self.resource.accept(false), self.pace.answer).await?;
-        let mut lines = Lines::of(answer);
+        let mut lines = Lines::of(answer, &self.allowance);
         let begun = Instant::now();
+        let mut tempo = Tempo::new(&self.allowance);
         let mut initial = self.place.is_none().then(Vec::new);
         loop {
             let line = match self.patience(initial.is_some(), begun) {
@@ -208,9 +242,14 @@ impl Watch {
                 }
             };
             // A server that is silent or breaks off in the middle of its beginning is asked for pages next time.
-            self.streams &= line.is_ok() || initial.is_none();
+            self.streams &= matches!(line, Ok(_) | Err(Trouble::TooMuch(_))) || initial.is_none();
             let Some(line) = line? else { return Ok(()) };
+            let before = initial.as_ref().map(Vec::len);
             self.read(line, &mut initial)?;
+            // What adds to the beginning is bounded by itself.
+            if initial.as_ref().map(Vec::len) <= before {
+                tempo.next().await;
+            }
         }
     }
 
@@ -232,18 +271,26 @@ impl Watch {
         match &*head.kind {
             "ERROR" => return Err(Trouble::of(head.object.code, &head.object.message, None)),
             "BOOKMARK" => {}
+            "ADDED" | "MODIFIED" | "DELETED" if !scope.holds(&head.id(scope)) => {
+                debug!(%scope, "the API server sent an object that was not asked for");
+            }
             "DELETED" => {
                 let id = head.id(scope);
-                match initial {
-                    Some(items) => items.retain(|item| *item.id() != id),
-                    None => self.tell(Change::Delete(scope.clone(), id)),
+                if let Some(items) = initial {
+                    items.retain(|item| *item.id() != id);
+                } else {
+                    self.held.remove(&id);
+                    self.tell(Change::Delete(scope.clone(), id));
                 }
             }
             "ADDED" | "MODIFIED" => {
                 let item = decode::event(scope, line).map_err(Trouble::failed)?;
-                match initial {
-                    Some(items) => items.push(item),
-                    None => self.tell(Change::Apply(scope.clone(), item)),
+                if let Some(items) = initial {
+                    self.held.add(item.id(), line.len())?;
+                    items.push(item);
+                } else {
+                    self.held.set(item.id(), line.len())?;
+                    self.tell(Change::Apply(scope.clone(), item));
                 }
             }
             other => debug!(%scope, "the API server sent an event of the unknown type `{other}`"),

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use super::secret::{Found, follow_secret};
 use super::{Links, Received, Wanted};
+use crate::kubernetes::allowance::Allowance;
 use crate::kubernetes::backoff::Pace;
 use crate::kubernetes::change::{Change, Scope};
 use crate::kubernetes::resource::Resource;
@@ -136,9 +137,11 @@ impl Link {
         };
         let (sender, news) = mpsc::unbounded_channel();
         let mut watches = JoinSet::new();
+        let allowance = Allowance::linked();
         for scope in scopes(&self.wanted) {
             let resource = Resource::of(scope, "");
-            watches.spawn(Watch::new(client.clone(), resource, sender.clone(), self.pace).follow());
+            let watch = Watch::new(client.clone(), resource, sender.clone(), self.pace);
+            watches.spawn(watch.within(allowance.clone()).follow());
         }
         Some(Connection { _watches: watches, news })
     }

@@ -6,8 +6,9 @@ use k8s_openapi::ByteString;
 use kube::Client;
 use serde::Deserialize;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
+use crate::kubernetes::allowance::Allowance;
 use crate::kubernetes::backoff::{Backoff, Pace};
 use crate::kubernetes::exchange::{Lines, Trouble, ask, whole};
 use crate::kubernetes::resource::escaped;
@@ -70,9 +71,9 @@ pub(super) async fn follow_secret(
     let mut follower = Follower { client, url, key, found, pace, last: None };
     let mut backoff = Backoff::new(&pace);
     while !follower.found.is_closed() {
-        let mut read = false;
+        let (mut read, begun) = (false, Instant::now());
         let outcome = follower.attempt(&mut read).await;
-        if read {
+        if read && begun.elapsed() >= pace.settled {
             backoff.reset();
         }
         if let Err(trouble) = outcome
@@ -96,15 +97,16 @@ struct Follower {
 impl Follower {
     /// Reads the Secret, then watches it until the watch ends.
     async fn attempt(&mut self, read: &mut bool) -> Result<(), Trouble> {
+        let own = Allowance::own();
         let answer = ask(&self.client, &self.url, JSON, self.pace.answer).await?;
-        let bytes = whole(answer, self.pace.answer).await?;
+        let bytes = whole(answer, self.pace.answer, &own).await?;
         let list: List = serde_json::from_slice(&bytes).map_err(|_| unreadable())?;
         self.take(list.items.unwrap_or_default().into_iter().next());
         *read = true;
         let version = escaped(&list.metadata.resource_version);
         let url =
             format!("{}&watch=true&allowWatchBookmarks=true&timeoutSeconds=290&resourceVersion={version}", self.url);
-        let mut lines = Lines::of(ask(&self.client, &url, JSON, self.pace.answer).await?);
+        let mut lines = Lines::of(ask(&self.client, &url, JSON, self.pace.answer).await?, &own);
         while let Some(line) = lines.next(self.pace.quiet).await? {
             let Event { kind, object } = serde_json::from_slice(line).map_err(|_| unreadable())?;
             match &*kind {

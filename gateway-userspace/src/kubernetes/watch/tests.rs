@@ -29,9 +29,24 @@ impl Drop for Bench {
 
 impl Bench {
     async fn start(scope: Scope, answer: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> Self {
+        Self::with(scope, pace(), Allowance::own(), answer).await
+    }
+
+    /// A watch of Services over a link, which may bring so many bytes.
+    async fn linked(total: usize, answer: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> Self {
+        let scope = Scope::Within(Kind::Service, "shop".into());
+        Self::with(scope, pace(), Allowance::small(total), answer).await
+    }
+
+    async fn with(
+        scope: Scope,
+        pace: Pace,
+        allowance: Allowance,
+        answer: impl Fn(&str, usize) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let server = Server::start(answer).await;
         let (sender, news) = unbounded_channel();
-        let watch = Watch::new(server.client(), Resource::of(scope, "n1"), sender, pace());
+        let watch = Watch::new(server.client(), Resource::of(scope, "n1"), sender, pace).within(allowance);
         Self { server, news, task: tokio::spawn(watch.follow()) }
     }
 
@@ -282,6 +297,105 @@ async fn not_found_by_a_server_that_does_not_say_what_it_serves_proves_nothing()
     .await;
 
     bench.expect(&["sick: the API server does not serve it", "all: r", "healthy"]).await;
+}
+
+/// A Service of many bytes.
+fn large(name: &str, bytes: usize) -> serde_json::Value {
+    json!({"metadata": {"namespace": "shop", "name": name, "annotations": {"a": "a".repeat(bytes)}}, "spec": {"ports": [{"port": 80}]}})
+}
+
+const MB: usize = 1 << 20;
+
+#[tokio::test]
+async fn a_linked_server_with_too_large_an_object_is_found_sick_once_until_it_has_none() {
+    let mut bench = Bench::linked(2 * MB, |_, number| match number {
+        0..3 => Answer::Lines(vec![line("ADDED", &large("a", MB)), end_of_beginning("1")], Then::Wait),
+        3 => Answer::Lines(vec![line("ADDED", &service("a", "1")), end_of_beginning("1")], Then::End),
+        4 => Answer::Lines(vec![line("MODIFIED", &large("a", MB))], Then::Wait),
+        _ => Answer::Lines(vec![line("ADDED", &service("b", "2")), end_of_beginning("2")], Then::Wait),
+    })
+    .await;
+
+    let sick = "sick: the API server sends more than 1 MB in one line of a watch: look for what is so large there, or \
+                link fewer of its namespaces";
+    bench.expect(&[sick, "all: a", "healthy", sick, "all: b", "healthy"]).await;
+}
+
+#[tokio::test]
+async fn a_linked_server_with_too_many_objects_is_found_sick_and_what_is_known_stays() {
+    let half = 3 * MB / 5;
+    let mut bench = Bench::linked(2 * MB, move |_, number| match number {
+        0 => Answer::Lines(vec![line("ADDED", &large("a", half)), end_of_beginning("1")], Then::End),
+        1 => Answer::Lines(["b", "c", "d"].map(|name| line("ADDED", &large(name, half))).to_vec(), Then::Wait),
+        _ => Answer::Lines(vec![line("ADDED", &service("e", "2")), end_of_beginning("2")], Then::Wait),
+    })
+    .await;
+
+    bench.expect(&["all: a", "healthy", "is b"]).await;
+    let next = bench.next().await;
+    assert!(next.starts_with("sick: the API server sends more than 2 MB in all"), "{next}");
+    bench.expect(&["all: e", "healthy"]).await;
+}
+
+#[tokio::test]
+async fn a_linked_server_is_given_up_in_the_middle_of_pages_that_do_not_end() {
+    let mut bench = Bench::linked(2 * MB, |question, _| {
+        if question.contains("sendInitialEvents") {
+            return no_streaming();
+        }
+        let metadata = json!({"resourceVersion": "7", "continue": "more"});
+        Answer::Json(200, json!({"metadata": metadata, "items": [large("a", MB / 2)]}))
+    })
+    .await;
+
+    let next = bench.next().await;
+    assert!(next.starts_with("sick: the API server sends more than 2 MB in all"), "{next}");
+}
+
+#[tokio::test]
+async fn objects_of_namespaces_that_are_not_linked_are_not_taken() {
+    let foreign = json!({"metadata": {"namespace": "kube-system", "name": "f"}, "spec": {"ports": [{"port": 80}]}});
+    let mut bench = Bench::linked(2 * MB, move |question, _| {
+        if question.contains("sendInitialEvents") {
+            no_streaming()
+        } else if question.contains("limit=") {
+            list("1", &[foreign.clone(), service("a", "1")])
+        } else {
+            let events = vec![line("ADDED", &foreign), line("DELETED", &foreign), line("ADDED", &service("b", "2"))];
+            Answer::Lines(events, Then::Wait)
+        }
+    })
+    .await;
+
+    bench.expect(&["all: a", "healthy", "is b"]).await;
+}
+
+/// How long it takes until a server was asked so often, with pauses of a twentieth of a second at first.
+async fn time_of(questions: usize, answer: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> Duration {
+    let slow = Pace { first: Duration::from_millis(50), longest: Duration::from_secs(1), ..pace() };
+    let start = Instant::now();
+    let bench = Bench::with(SERVICES, slow, Allowance::own(), answer).await;
+    while bench.server.asked().len() < questions {
+        tokio::task::yield_now().await;
+    }
+    start.elapsed()
+}
+
+#[tokio::test]
+async fn watches_that_work_and_end_at_once_do_not_follow_each_other_without_pause() {
+    let ended = time_of(5, |_, number| {
+        let version = number.to_string();
+        Answer::Lines(vec![end_of_beginning(&version)], Then::End)
+    });
+    let forgotten = time_of(5, |_, number| {
+        let gone = line("ERROR", &json!({"code": 410, "message": "too old"}));
+        Answer::Lines(vec![end_of_beginning(&number.to_string()), gone], Then::End)
+    });
+
+    for time in [ended.await, forgotten.await] {
+        // Half of 50, 100, 200 and 400 ms at least.
+        assert!(time >= Duration::from_millis(375), "{time:?}");
+    }
 }
 
 #[tokio::test]
