@@ -184,8 +184,8 @@ impl ClusterSource {
             rejected: objects.rejected.clone(),
             nodes: objects.nodes.keys().map(|node| node.name.clone()).collect(),
             complete: self.objects.is_received(),
-            revision: self.objects.pod_revision(),
         });
+        status.programmed(self.objects.pod_revision());
     }
 
     fn tell_revision(&self) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::source::{ObjectId, Problem};
 use crate::translate::Statuses;
 
-/// What is known, and how far this node has come.
+/// What is known of the objects.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
     /// What the status of the objects should say.
@@ -19,15 +19,12 @@ pub struct Facts {
     pub nodes: BTreeSet<String>,
     /// Whether every kind was received whole. Until then statuses may be wrong, and none is written.
     pub complete: bool,
-    /// The version of Pods up to which this node's maps hold everything.
-    pub revision: u64,
 }
 
 impl Facts {
     /// Whether all but the statuses is the same, which are long to compare.
     pub(super) fn is_like(&self, other: &Self) -> bool {
-        let Self { statuses: _, problems, rejected, nodes, complete, revision } = self;
-        (problems, rejected, nodes, complete, revision)
-            == (&other.problems, &other.rejected, &other.nodes, &other.complete, &other.revision)
+        let Self { statuses: _, problems, rejected, nodes, complete } = self;
+        (problems, rejected, nodes, complete) == (&other.problems, &other.rejected, &other.nodes, &other.complete)
     }
 }

@@ -3,7 +3,6 @@
 //! It is renewed every 10 s. When the leader waits for a revision it says so on its own Lease, which every agent watches,
 //! and an agent that has programmed it, or soon will have, says so at once. So nothing is written while nobody asks.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -11,7 +10,6 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use super::Facts;
 use super::election::WANTED_ANNOTATION;
 use super::lease::{CONFLICT_PAUSE, Claim, Standing};
 use super::requests::Failure;
@@ -55,8 +53,8 @@ pub(super) struct Presence {
     pub(super) claim: Claim,
     /// The leader's Lease, as the watch shows it.
     pub(super) leader: watch::Receiver<Option<Lease>>,
-    /// What the agent has programmed.
-    pub(super) facts: watch::Receiver<Arc<Facts>>,
+    /// The version of Pods up to which the node's maps hold everything.
+    pub(super) revision: watch::Receiver<u64>,
     /// When to stop.
     pub(super) stop: watch::Receiver<bool>,
 }
@@ -88,7 +86,7 @@ impl Presence {
         let mut next = Instant::now();
         loop {
             self.wait(next, published).await;
-            let revision = self.facts.borrow_and_update().revision;
+            let revision = *self.revision.borrow_and_update();
             published = NOTHING_TO_ADD;
             match self.renew(revision, taken).await {
                 Ok(None) => {
@@ -110,14 +108,14 @@ impl Presence {
     /// Waits for the moment, or until the leader waits for more than was published and it has been programmed.
     async fn wait(&mut self, next: Instant, published: u64) {
         loop {
-            let programmed = self.facts.borrow_and_update().revision;
+            let programmed = *self.revision.borrow_and_update();
             let wanted = self.leader.borrow_and_update().as_ref().map_or(0, wanted_by);
             if published < wanted && wanted <= programmed {
                 return;
             }
             tokio::select! {
                 () = sleep_until(next) => return,
-                Ok(()) = self.facts.changed() => {}
+                Ok(()) = self.revision.changed() => {}
                 Ok(()) = self.leader.changed() => {}
             }
         }

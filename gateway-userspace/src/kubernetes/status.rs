@@ -54,6 +54,8 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Status {
     facts: watch::Sender<Arc<Facts>>,
+    /// By itself: it rises with every Pod of the cluster, and nobody who reads the facts asks for it.
+    revision: watch::Sender<u64>,
     leading: watch::Receiver<bool>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -64,6 +66,7 @@ pub fn start(client: &Client, runtime: &Handle, settings: Settings, seen: Arc<Se
     let Settings { namespace, node, instance, gate_timeout, gates } = settings;
     let identity = format!("{node}/{instance}");
     let (facts, known) = watch::channel(Arc::default());
+    let (revision, programmed) = watch::channel(0);
     let (leading_sender, leading) = watch::channel(false);
     let (stop_sender, stop) = watch::channel(false);
     let (lease_sender, lease) = watch::channel(None);
@@ -79,7 +82,7 @@ pub fn start(client: &Client, runtime: &Handle, settings: Settings, seen: Arc<Se
         stop: stop.clone(),
     };
     let claim = Claim::new(client, &namespace, &lease_name(&node), &identity, DEAD_AFTER);
-    let presence = Presence { claim: claim.labelled(NODE_LABEL, "true"), leader: lease, facts: known.clone(), stop };
+    let presence = Presence { claim: claim.labelled(NODE_LABEL, "true"), leader: lease, revision: programmed, stop };
     let gatekeeper = Gatekeeper {
         client: client.clone(),
         namespace,
@@ -107,7 +110,7 @@ pub fn start(client: &Client, runtime: &Handle, settings: Settings, seen: Arc<Se
         runtime.spawn(serve(reporter)),
         runtime.spawn(serve(writer)),
     ];
-    Status { facts, leading, stop: stop_sender, tasks }
+    Status { facts, revision, leading, stop: stop_sender, tasks }
 }
 
 impl Status {
@@ -125,13 +128,7 @@ impl Status {
 
     /// Says up to which version of Pods this node's maps hold everything.
     pub fn programmed(&self, revision: u64) {
-        self.facts.send_if_modified(|known| {
-            let differs = known.revision != revision;
-            if differs {
-                *known = Arc::new(Facts { revision, ..Facts::clone(known) });
-            }
-            differs
-        });
+        self.revision.send_if_modified(|known| std::mem::replace(known, revision) != revision);
     }
 
     /// Whether this agent is the one that writes.

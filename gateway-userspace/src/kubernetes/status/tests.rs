@@ -4,6 +4,7 @@ mod agents;
 mod gates;
 mod objects;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -27,15 +27,12 @@ fn gate(server: &FakeServer) -> Option<Value> {
     conditions.into_iter().find(|condition| condition["type"] == GATE)
 }
 
-fn programmed(revision: u64) -> Facts {
-    Facts { revision, ..facts() }
-}
-
 /// Two agents that live, each with its Lease, one of them elected.
 async fn two_agents(server: &FakeServer) -> [Agent; 2] {
     let agents = ["a", "b"].map(|node| Agent::start(server, node));
     for agent in &agents {
-        agent.status.publish(programmed(1));
+        agent.status.publish(facts());
+        agent.status.programmed(1);
     }
     let [a, b] = &agents;
     let live = || server.list(LEASES).len() == 3 && a.status.is_leader() | b.status.is_leader();
@@ -49,12 +46,12 @@ async fn a_gate_opens_at_once_when_the_last_agent_has_programmed_the_pod() {
     let [a, b] = two_agents(&server).await;
     let both = [&a, &b];
     let version = put_pod(&server);
-    a.status.publish(programmed(version));
+    a.status.programmed(version);
     a.rest(Duration::from_secs(5)).await;
     assert_eq!(gate(&server), None, "one of them has not programmed it");
 
     let start = tokio::time::Instant::now();
-    b.status.publish(programmed(version));
+    b.status.programmed(version);
     wait_until(&both, "it is open", || gate(&server).is_some()).await;
 
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
@@ -72,7 +69,7 @@ async fn a_dead_agent_holds_up_nobody() {
     let start = tokio::time::Instant::now();
     server.cut(dead);
     let version = put_pod(&server);
-    living.status.publish(programmed(version));
+    living.status.programmed(version);
     wait_until(&[&a, &b], "it is open", || gate(&server).is_some()).await;
 
     assert_eq!(gate(&server).unwrap()["reason"], "Programmed");
@@ -86,7 +83,7 @@ async fn after_the_time_out_a_gate_opens_and_an_event_names_who_lags() {
     let both = [&a, &b];
 
     let version = put_pod(&server);
-    a.status.publish(programmed(version));
+    a.status.programmed(version);
     wait_until(&both, "it is open", || gate(&server).is_some()).await;
     a.rest(Duration::from_secs(5)).await;
 
@@ -95,4 +92,21 @@ async fn after_the_time_out_a_gate_opens_and_an_event_names_who_lags() {
     assert_eq!(events.len(), 1, "{events:?}");
     assert!(events[0]["note"].as_str().unwrap().contains("have not programmed the Pod: b:"), "{}", events[0]["note"]);
     assert_eq!(events[0]["regarding"]["uid"], server.get(POD).unwrap()["metadata"]["uid"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_programmed_is_no_news_for_those_who_write_status() {
+    let server = FakeServer::default();
+    let a = Agent::start(&server, "a");
+    a.status.publish(facts());
+    let (mut facts, mut revision) = (a.status.facts.subscribe(), a.status.revision.subscribe());
+    facts.mark_unchanged();
+    revision.mark_unchanged();
+
+    a.status.programmed(7);
+    assert_eq!((facts.has_changed().unwrap(), revision.has_changed().unwrap()), (false, true));
+
+    revision.mark_unchanged();
+    a.status.programmed(7);
+    assert!(!revision.has_changed().unwrap());
 }

@@ -8,6 +8,11 @@ use crate::translate::statuses::{ParentStatus, RouteStatus, ServiceStatus};
 
 const ROUTE: &str = "/apis/gateway.networking.k8s.io/v1/namespaces/shop/tcproutes/a";
 
+/// The Nodes, and one more: facts that differ in nothing that is written.
+fn nodes_with(name: &str) -> BTreeSet<String> {
+    ["a", "b", name].map(String::from).into()
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_does_not_change_is_not_written_again() {
     let server = server_with_upstream();
@@ -16,7 +21,7 @@ async fn what_does_not_change_is_not_written_again() {
     a.until("it is written", || status_of(&server, UPSTREAM)["summary"] == "3/4").await;
     let version = server.get(UPSTREAM).unwrap()["metadata"]["resourceVersion"].clone();
 
-    a.status.publish(Facts { revision: 7, ..facts_of_upstream(3) });
+    a.status.publish(Facts { nodes: nodes_with("c"), ..facts_of_upstream(3) });
     a.rest(Duration::from_mins(1)).await;
 
     assert_eq!(server.get(UPSTREAM).unwrap()["metadata"]["resourceVersion"], version);
@@ -151,8 +156,9 @@ async fn a_problem_becomes_one_event_at_its_object() {
     let a = Agent::start(&server, "a");
     let problem =
         Problem { object: "Upstream shop/a".into(), field: "spec.x".into(), ..Problem::of_file("", "is bad") };
-    for revision in 0..5 {
-        a.status.publish(Facts { problems: vec![problem.clone()].into(), revision, ..facts_of_upstream(3) });
+    for node in ["c", "d", "e", "f", "g"] {
+        let (problems, nodes) = (vec![problem.clone()].into(), nodes_with(node));
+        a.status.publish(Facts { problems, nodes, ..facts_of_upstream(3) });
         a.rest(Duration::from_secs(30)).await;
     }
 
