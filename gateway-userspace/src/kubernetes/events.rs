@@ -41,6 +41,12 @@ pub(super) struct Notice {
     pub(super) note: String,
 }
 
+impl Notice {
+    fn subject(&self) -> Subject {
+        Subject { id: self.id.clone(), reason: self.reason }
+    }
+}
+
 /// Writes events while this agent leads.
 pub(super) struct Reporter {
     pub(super) client: Client,
@@ -63,33 +69,36 @@ impl Duty for Reporter {
         let mut next = Instant::now();
         self.facts.mark_changed();
         loop {
-            let notice = tokio::select! {
-                Some(notice) = self.notices.recv() => Some(notice),
+            tokio::select! {
+                Some(notice) = self.notices.recv() => ledger.add(notice),
                 Ok(()) = self.facts.changed() => {
                     let facts = self.facts.borrow_and_update().clone();
                     if facts.complete {
                         ledger.set(texts(&facts), Instant::now());
                     }
-                    None
                 }
-                () = sleep_until(next), if ledger.has_more() => None,
+                () = sleep_until(next), if ledger.has_more() => {}
                 else => return,
-            };
-            let mut due: Vec<Notice> = notice.into_iter().collect();
-            if Instant::now() >= next {
-                due.extend(ledger.due(Instant::now(), EVENTS_A_SECOND));
-                next = Instant::now() + Duration::from_secs(1);
             }
-            for notice in due {
+            if Instant::now() < next {
+                continue;
+            }
+            next = Instant::now() + Duration::from_secs(1);
+            for notice in ledger.due(Instant::now(), EVENTS_A_SECOND) {
                 match self.write(&notice).await {
                     Ok(()) => forbidden = false,
                     // The namespace or the object is gone: so is the problem.
                     Err(Failure::Gone | Failure::Conflict) => {}
-                    Err(failure @ Failure::Forbidden(_)) if !std::mem::replace(&mut forbidden, true) => {
-                        warn!(%failure, "events cannot be written");
+                    Err(failure) => {
+                        if matches!(failure, Failure::Forbidden(_)) && !std::mem::replace(&mut forbidden, true) {
+                            warn!(%failure, "events cannot be written");
+                        }
+                        debug!(object = %notice.id, %failure, "an event was not written: trying again later");
+                        ledger.failed(&notice, Instant::now());
+                        continue;
                     }
-                    Err(failure) => debug!(object = %notice.id, %failure, "an event was not written"),
                 }
+                ledger.said(&notice, Instant::now());
             }
         }
     }

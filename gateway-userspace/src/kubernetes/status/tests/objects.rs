@@ -167,3 +167,19 @@ async fn a_problem_becomes_one_event_at_its_object() {
     assert_eq!(events[0]["note"], "spec.x: is bad");
     assert_eq!(events[0]["regarding"]["uid"], server.get(UPSTREAM).unwrap()["metadata"]["uid"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_could_not_be_written_is_written_later() {
+    const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
+    let server = server_with_upstream();
+    server.fail("shop/events", 500);
+    server.fail("shop/events", 403);
+    let a = Agent::start(&server, "a");
+    let problem = Problem { object: "Upstream shop/a".into(), ..Problem::of_file("", "is bad") };
+    a.status.publish(Facts { problems: vec![problem].into(), ..facts_of_upstream(3) });
+
+    a.until("it is written", || !server.list(EVENTS).is_empty()).await;
+    a.rest(Duration::from_mins(5)).await;
+
+    assert_eq!((server.list(EVENTS).len(), server.writes("shop/events")), (1, 3));
+}
