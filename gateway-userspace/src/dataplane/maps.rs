@@ -84,6 +84,9 @@ impl Maps {
     }
 
     /// Deletes what leads clients of a frontend to a backend, for each pair of these. Returns how many clients it was.
+    ///
+    /// It reads the whole map, whose size is fixed. A plan has this write once at most, and only if a backend left a
+    /// frontend with affinity.
     fn forget_clients(&self, pairs: &BTreeSet<Pair>) -> Result<u64, Error> {
         let mut clients = Vec::new();
         self.affinity.read_all(|client, values| {

@@ -121,6 +121,33 @@ fn a_frontend_that_goes_or_has_no_affinity_any_more_loses_its_clients() {
 }
 
 #[test]
+fn where_no_client_is_remembered_nobody_is_looked_for() {
+    let members = |members: &[(u8, u16)]| model(vec![(key(1, 80), vec![group("a", 1, members)])], &[1, 2, 3]);
+    let mut world = World::new(CAPACITIES);
+    world.plan(&members(&[(1, 1), (2, 1)]));
+
+    for after in [members(&[(1, 0), (2, 1)]), members(&[(3, 1)]), Model::default()] {
+        let plan = world.plan(&after);
+        assert_eq!((forgotten(&plan.writes), plan.writes.is_empty()), (None, false), "{plan:?}");
+    }
+}
+
+#[test]
+fn whoever_is_to_be_forgotten_is_looked_for_once_in_a_pass() {
+    let services = |weight| {
+        let services = (1..=3).map(|vip| (key(vip, 80), vec![group("a", 1, &[(1, weight), (2, 1)])])).collect();
+        with(model(services, &[1, 2]), |_, service| service.affinity = Some(Duration::from_hours(3)))
+    };
+    let mut world = World::new(CAPACITIES);
+    world.plan(&services(1));
+
+    let plan = world.plan(&services(0));
+
+    let looks = plan.writes.iter().filter(|write| matches!(write, Write::ForgetAffinity { .. })).count();
+    assert_eq!(looks, 1, "{plan:?}");
+}
+
+#[test]
 fn an_agent_that_died_before_it_forgot_leaves_that_to_the_next() {
     let mut world = World::new(CAPACITIES);
     world.plan(&sticky(&[(1, 1), (2, 1)]));
