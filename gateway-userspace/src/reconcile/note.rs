@@ -36,7 +36,7 @@ pub enum Matter {
     FrontendsFull,
     /// No room for the VIP.
     VipsFull,
-    /// No ids are free for the service's groups.
+    /// No ids are free for the service's groups. A new one is not programmed, another keeps those it has.
     GroupsFull,
     /// No room for the ranges of clients that may connect.
     SourcesFull {
@@ -92,9 +92,9 @@ impl fmt::Display for Note {
             ),
             Matter::FrontendsFull => f.write_str("not programmed, the frontend table is full: raise --max-frontends"),
             Matter::VipsFull => f.write_str("not programmed, the VIP table is full: raise --max-frontends"),
-            Matter::GroupsFull => {
-                f.write_str("left as it was, the group table is full: raise --max-frontends, or use fewer backendRefs")
-            }
+            Matter::GroupsFull => f.write_str(
+                "its backendRefs are left as they were, the group table is full: raise --max-frontends, or use fewer backendRefs",
+            ),
             Matter::SourcesFull { ranges } => write!(
                 f,
                 "no client is let in, the table of source ranges has no room for its {ranges}: use fewer and wider ranges"

@@ -42,6 +42,8 @@ struct Programmed {
     id: u32,
     /// Whether `FRONTENDS` leads to it.
     published: bool,
+    /// An earlier agent's work of whose backends no model has spoken since.
+    adopted: bool,
     /// What it was made from; nothing if it must be made again.
     desired: Option<Arc<model::Service>>,
     written: Service,
@@ -63,6 +65,8 @@ struct PlacedGroup {
 pub(super) struct Change<'m> {
     key: FrontendKey,
     service: &'m Arc<model::Service>,
+    /// Its groups stay as they are, and only what it says of its clients is done.
+    keeps_groups: bool,
     /// For each group the id and weight of each backend that has an id.
     members: Vec<Vec<(u32, u32)>>,
     named: Vec<model::Backend>,
@@ -93,7 +97,8 @@ impl Services {
             keys.insert(id, key);
             let written = actual.services.get(&id).copied().unwrap_or(Service::EMPTY);
             let schedule = Placed::adopt(written.groups, actual.members(written.groups), &mut slots);
-            programmed.insert(key, Programmed { published: true, ..Programmed::new(id, written, schedule) });
+            programmed
+                .insert(key, Programmed { published: true, adopted: true, ..Programmed::new(id, written, schedule) });
         }
         for &id in actual.services.keys().filter(|id| !keys.contains_key(id)) {
             repairs.push(Write::SetService { id, service: Service::EMPTY });
@@ -135,7 +140,7 @@ impl Services {
         writes: &mut Vec<Write>,
     ) {
         let is_gone = |key: &FrontendKey, programmed: &mut Programmed| {
-            let is_kept = model.incomplete && programmed.is_adopted();
+            let is_kept = model.incomplete && programmed.adopted;
             !model.services.contains_key(key) && !is_kept
         };
         let gone: Vec<_> = self.programmed.extract_if(.., is_gone).collect();
@@ -198,15 +203,16 @@ impl Services {
             }
             // Its endpoints are among what could not be read.
             let lost = model.incomplete && service.groups.iter().all(|group| group.members.is_empty());
-            if lost && programmed.as_ref().is_some_and(|programmed| programmed.is_adopted()) {
+            if lost && programmed.as_ref().is_some_and(|programmed| programmed.adopted) {
+                changes.push(Change { keeps_groups: true, ..Change::new(key, service) });
                 continue;
             }
             let has = programmed.as_ref().map_or(0, |programmed| programmed.groups.len());
             let lacks = service.groups.len().saturating_sub(has);
             match programmed {
                 Some(programmed) if lacks > free_groups => {
-                    programmed.notes = vec![note(Matter::GroupsFull)];
-                    programmed.desired = None;
+                    programmed.adopted = false;
+                    changes.push(Change { keeps_groups: true, ..Change::new(key, service) });
                     continue;
                 }
                 None if lacks > free_groups => {
@@ -257,15 +263,57 @@ impl Services {
         changes.sort_by_cached_key(|change| (change.ranges.len() > has(change), change.key));
     }
 
-    /// Makes a service what the change asks for: slots, then groups, then the service, then the groups that go.
+    /// Makes a service what the change asks for. Who is let in and remembered does not depend on room for its groups.
     pub(super) fn update(&mut self, change: Change, now: Duration, backends: &mut Backends, writes: &mut Vec<Write>) {
-        let Change { key, service, members, named, missing, ranges, denied } = change;
-        let Some(programmed) = self.programmed.get_mut(&key) else { return };
+        let Some(mut programmed) = self.programmed.remove(&change.key) else { return };
+        let Change { key, service, .. } = change;
         let chosen_before = programmed.chosen_with_affinity();
+        let (mut matters, old_groups) = if change.keeps_groups {
+            let full = (!programmed.adopted).then_some(Matter::GroupsFull);
+            (full.into_iter().collect(), Vec::new())
+        } else {
+            self.update_groups(&mut programmed, &change, now, writes)
+        };
+        let turn = self.sources.replace(programmed.id, change.ranges, programmed.written.is_restricted());
+        writes.extend(turn.before);
+        programmed.set_service(service, writes);
+        writes.extend(turn.after);
+        self.affinities.change(programmed.id, &chosen_before, &programmed.chosen_with_affinity());
+        if change.denied > 0 {
+            matters.push(Matter::SourcesFull { ranges: change.denied as u32 });
+        }
+        if let Some(example) = change.missing.first() {
+            matters.push(Matter::BackendsFull { missing: change.missing.len() as u32, example: example.clone() });
+        }
+        if !change.keeps_groups {
+            programmed.adopted = false;
+            for backend in std::mem::replace(&mut programmed.named, change.named) {
+                backends.unname(&backend);
+            }
+        }
+        let is_done = !change.keeps_groups && !matters.iter().any(Matter::is_shortage);
+        let note = |matter| Note { frontend: key, owner: service.owner.clone(), matter };
+        programmed.desired = is_done.then(|| Arc::clone(service));
+        programmed.notes = matters.into_iter().map(note).collect();
+        self.programmed.insert(key, programmed);
+        for group in old_groups {
+            self.free_group(group, now, writes);
+        }
+    }
+
+    /// Makes the groups of a service and their schedules: slots, then groups. Gives what is not as asked, and the groups
+    /// that go when the service does not lead to them any more.
+    fn update_groups(
+        &mut self,
+        programmed: &mut Programmed,
+        change: &Change,
+        now: Duration,
+        writes: &mut Vec<Write>,
+    ) -> (Vec<Matter>, Vec<PlacedGroup>) {
         let mut old_groups = std::mem::take(&mut programmed.groups);
         let mut matters = Vec::new();
         let mut shares = Vec::new();
-        for (group, members) in service.groups.iter().zip(&members) {
+        for (group, members) in change.service.groups.iter().zip(&change.members) {
             let reference = model::fingerprint(&group.reference);
             let known = old_groups.iter().position(|group| group.written.reference == reference);
             let Some(mut placed) = known.map(|index| old_groups.remove(index)).or_else(|| {
@@ -287,26 +335,7 @@ impl Services {
         }
         let fit = programmed.schedule.update(&shares, &mut self.slots, now, writes);
         matters.extend(fit.matter(None));
-        let turn = self.sources.replace(programmed.id, ranges, programmed.written.is_restricted());
-        writes.extend(turn.before);
-        programmed.set_service(service, writes);
-        writes.extend(turn.after);
-        self.affinities.change(programmed.id, &chosen_before, &programmed.chosen_with_affinity());
-        if denied > 0 {
-            matters.push(Matter::SourcesFull { ranges: denied as u32 });
-        }
-        if let Some(example) = missing.first() {
-            matters.push(Matter::BackendsFull { missing: missing.len() as u32, example: example.clone() });
-        }
-        for backend in std::mem::replace(&mut programmed.named, named) {
-            backends.unname(&backend);
-        }
-        let note = |matter| Note { frontend: key, owner: service.owner.clone(), matter };
-        programmed.desired = (!matters.iter().any(Matter::is_shortage)).then(|| Arc::clone(service));
-        programmed.notes = matters.into_iter().map(note).collect();
-        for group in old_groups {
-            self.free_group(group, now, writes);
-        }
+        (matters, old_groups)
     }
 
     /// Forgets the clients of backends that get no new connections any more.
@@ -354,11 +383,6 @@ impl Services {
 }
 
 impl Programmed {
-    /// Whether it is an earlier agent's work that no model has spoken of since.
-    const fn is_adopted(&self) -> bool {
-        self.published && self.desired.is_none() && self.notes.is_empty()
-    }
-
     /// The backends that new connections are given, if clients stay with theirs; else nothing.
     fn chosen_with_affinity(&self) -> BTreeSet<u32> {
         if !self.written.has_affinity() {
@@ -389,6 +413,7 @@ impl Programmed {
         Self {
             id,
             published: false,
+            adopted: false,
             desired: None,
             written,
             schedule,
@@ -413,6 +438,7 @@ impl<'m> Change<'m> {
         Self {
             key,
             service,
+            keeps_groups: false,
             members: Vec::new(),
             named: Vec::new(),
             missing: Vec::new(),
@@ -428,7 +454,8 @@ impl<'m> Change<'m> {
 
     /// Finds or makes the ids of the backends that the service names.
     pub(super) fn name_backends(&mut self, backends: &mut Backends, now: Duration, writes: &mut Vec<Write>) {
-        for group in &self.service.groups {
+        let groups = if self.keeps_groups { &[] } else { self.service.groups.as_slice() };
+        for group in groups {
             let mut members = Vec::with_capacity(group.members.len());
             for (&backend, member) in &group.members {
                 if let Some(id) = backends.name(backend, now, writes) {

@@ -197,3 +197,64 @@ fn whoever_has_ranges_keeps_them_when_another_asks_for_more_than_there_is_room_f
     assert_eq!(plan.notes.iter().map(|note| note.frontend).collect::<Vec<_>>(), [key(1, 80)]);
     assert_eq!(admitted(&world.maps)[&key(2, 80)].len(), 2);
 }
+
+/// A model in which the first frontend has so many groups and lets in so many ranges, or everybody.
+fn first_with(groups: u32, ranges: Option<usize>) -> Model {
+    let groups = (0..groups).map(|number| group(&number.to_string(), 1, &[(1, 1)])).collect();
+    let others = (2..=4).map(|vip| (key(vip, 80), vec![group("a", 1, &[(1, 1)])]));
+    let services = std::iter::once((key(1, 80), groups)).chain(others).collect();
+    with(model(services, &[1]), |frontend, service| {
+        service.sources = match (*frontend == key(1, 80), ranges) {
+            (true, Some(count)) => Some(nets().into_iter().take(count).collect()),
+            (true, None) => None,
+            (false, _) => Some(nets().into_iter().take(1).collect()),
+        };
+    })
+}
+
+#[test]
+fn an_open_frontend_that_becomes_restricted_lets_nobody_in_while_there_is_no_room_for_its_ranges() {
+    let mut world = World::new(super::Capacities { sources: 4, ..CAPACITIES });
+    world.plan(&first_with(1, None));
+    assert_eq!(admitted(&world.maps)[&key(1, 80)].len(), CLIENTS.len());
+
+    let plan = world.plan(&first_with(1, Some(2)));
+
+    assert_eq!(plan.notes.iter().map(|note| &note.matter).collect::<Vec<_>>(), [&Matter::SourcesFull { ranges: 2 }]);
+    assert_eq!(admitted(&world.maps)[&key(1, 80)].len(), 0);
+}
+
+#[test]
+fn an_open_frontend_becomes_restricted_also_where_there_is_no_room_for_its_groups() {
+    let capacities = super::Capacities { frontends: 4, ..CAPACITIES };
+    let mut world = World::new(capacities);
+    world.plan(&first_with(1, None));
+    let full = capacities.groups();
+
+    let plan = world.plan(&first_with(full, Some(2)));
+
+    assert_eq!(plan.notes.iter().map(|note| &note.matter).collect::<Vec<_>>(), [&Matter::GroupsFull]);
+    assert_eq!(admitted(&world.maps)[&key(1, 80)].len(), 2);
+    assert_eq!(world.plan(&first_with(full, Some(2))).writes, []);
+    world.now += SECOND;
+    assert_eq!(world.plan(&first_with(1, Some(2))).notes, []);
+}
+
+#[test]
+fn an_adopted_frontend_whose_endpoints_cannot_be_read_becomes_restricted_and_keeps_its_backends() {
+    let mut world = World::new(CAPACITIES);
+    world.plan(&first_with(1, None));
+    world.restart();
+    let lost = with(first_with(1, Some(2)), |_, service| service.groups[0].members.clear());
+    let lost = Model { incomplete: true, ..lost };
+
+    let plan = world.plan(&lost);
+
+    assert!(
+        !plan.writes.iter().any(|write| matches!(write, Write::SetGroup { .. } | Write::SetSlots { .. })),
+        "{plan:?}"
+    );
+    assert_eq!(admitted(&world.maps)[&key(1, 80)].len(), 2);
+    assert_eq!(world.plan(&lost).writes, []);
+    assert_eq!(world.plan(&first_with(1, Some(2))).writes, []);
+}
