@@ -110,6 +110,7 @@ async fn follow(
     programmer.speak();
     let health_news = programmer.health_news();
     loop {
+        programmer.note_source();
         pulse.turned(programmer.ready());
         let deadline = programmer.deadline();
         tokio::select! {

@@ -46,6 +46,8 @@ pub struct State {
     pub notes: Vec<String>,
     /// Why nothing was reconciled since the last reconcile; it is tried again and again.
     pub failure: Option<String>,
+    /// What of the objects is not known or not followed, and why: what the readiness probe says of it.
+    pub unsynced: Option<String>,
     /// The last reconcile.
     pub last_reconcile: Option<LastReconcile>,
     /// Map writes since the agent started.

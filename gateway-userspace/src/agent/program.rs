@@ -132,6 +132,15 @@ impl Programmer {
         }
     }
 
+    /// Leaves behind for `status` what of the objects is not known or followed, if that is news.
+    pub fn note_source(&mut self) {
+        let unsynced = self.parts.source.synced().err();
+        if self.parts.state.unsynced != unsynced {
+            self.parts.state.unsynced = unsynced;
+            self.record();
+        }
+    }
+
     /// Waits until the objects may have changed; returns when that was noticed. May be cancelled.
     pub async fn changed(&mut self) -> Instant {
         self.parts.source.changed().await

@@ -142,6 +142,10 @@ fn agent(out: &mut String, status: &Status, now: SystemTime) -> std::fmt::Result
     if let Some(failure) = &state.failure {
         writeln!(out, "failing    {failure}; what was served before goes on")?;
     }
+    // Of an agent that is gone it says nothing of now.
+    if let Some(unsynced) = state.unsynced.as_ref().filter(|_| running) {
+        writeln!(out, "unsynced   {unsynced}; what is known keeps serving")?;
+    }
     for problem in &state.problems {
         writeln!(out, "problem    {problem}")?;
     }
@@ -280,6 +284,24 @@ mod tests {
         assert_eq!(age(190_000_000, now), "2h46m");
         assert_eq!(age(0, now), "2d7h");
         assert_eq!(age(300_000_000, now), "0s");
+    }
+
+    fn status_of(running: bool, state: State) -> String {
+        let agent = Agent { running, state: Some(state) };
+        let status = Status { agent, links: Vec::new(), dump: Dump::default(), elsewhere: BTreeMap::new() };
+        text(&status, false, SystemTime::now()).expect("a text")
+    }
+
+    #[test]
+    fn what_cannot_be_received_from_the_api_server_is_shown_while_the_agent_runs() {
+        let denied = "Node: the API server refuses: nodes is forbidden: grant it to the agent's role";
+        let state = State { unsynced: Some(denied.to_owned()), ..State::default() };
+        let line = format!("unsynced   {denied}; what is known keeps serving");
+
+        let has_line = |text: String| text.lines().any(|found| found == line);
+        assert!(has_line(status_of(true, state.clone())));
+        assert!(!has_line(status_of(false, state)));
+        assert!(!status_of(true, State::default()).contains("unsynced"));
     }
 
     #[test]

@@ -124,6 +124,17 @@ impl<'a> Ground<'a> {
         self.agent.wait_for_problems("no problem is left", <[String]>::is_empty).map(drop)
     }
 
+    /// Waits until `beeline status` says so of what is not received from the API server.
+    fn wait_for_unsynced(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Result<()> {
+        let mut last = None;
+        let says = || {
+            let status = self.agent.status().ok()?;
+            let unsynced = last.insert(status["agent"]["unsynced"].clone());
+            holds(unsynced).then_some(())
+        };
+        wait::until(what, RECOVERY, says).with_context(|| format!("last: {last:?}\nlog:\n{}", self.agent.log().tail()))
+    }
+
     /// Warnings and errors since a line of the log, without their times.
     fn complaints(&self, since: usize) -> Vec<String> {
         let level = |line: &String| [" WARN ", " ERROR "].iter().find_map(|level| line.find(level));
@@ -278,6 +289,25 @@ fn a_kind_that_may_not_be_read_keeps_what_was_known_and_the_others_are_followed(
     ground.wait_for_no_problem()?;
     ground.assert_said_once(since, "forbidden");
     traffic.finish()
+}
+
+#[test]
+fn an_agent_that_begins_with_a_kind_denied_shows_it_in_its_status_for_as_long_as_it_lasts() -> Result<()> {
+    let network = network()?;
+    let mut ground = Ground::start(&network)?;
+    ground.agent.stop()?;
+    ground.agent.unload()?;
+
+    ground.between.set(Fault::Forbidden("nodes"));
+    ground.agent.launch()?;
+    ground.wait_for_unsynced("it says what is denied", |unsynced| {
+        unsynced.as_str().is_some_and(|text| text.contains("Node: ") && text.contains("forbidden"))
+    })?;
+    ground.between.set(Fault::None);
+
+    ground.wait_for_unsynced("it says nothing any more", Value::is_null)?;
+    ground.wait_for_pods(VIP, &["v1", "v2"])?;
+    ground.wait_until_ready()
 }
 
 #[test]
