@@ -131,8 +131,9 @@ async fn follow(
                 }
             }
             seen = programmer.changed() => {
-                programmer.read();
-                programmer.reconcile(Cause::Objects, seen);
+                if programmer.read() {
+                    programmer.reconcile(Cause::Objects, seen);
+                }
             }
             () = host.next() => programmer.reconcile(Cause::Host, Instant::now()),
             () = until(deadline) => programmer.reconcile(Cause::Deadline, Instant::now()),

@@ -35,7 +35,7 @@ mod watch;
 pub use change::Change;
 pub use connect::Settings;
 pub use facts::Facts;
-pub use known::News;
+pub use known::{News, ServiceNews};
 pub use seen::Seen;
 pub use source::KubernetesSource;
 pub use status::{Settings as StatusSettings, Status};

@@ -45,7 +45,7 @@ use upstreams::Clusters;
 pub use endpoints::DEFAULT_WEIGHT;
 pub use gateways::{CONTROLLER_NAME, GATEWAY_CLASS};
 pub use pools::{Given, SHARING_ANNOTATION};
-pub use refresh::refreshed;
+pub use refresh::{Last, are_as_said, refreshed};
 pub use services::{DIRECT_ACCESS_ANNOTATION, LOAD_BALANCER_CLASS};
 pub use statuses::Statuses;
 

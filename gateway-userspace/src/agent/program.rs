@@ -22,7 +22,7 @@ use crate::model::Model;
 use crate::reconcile::{Plan, Reconciler};
 use crate::source::Problem;
 use crate::state::{LastReconcile, State};
-use crate::translate::{Options, Statuses, Translation};
+use crate::translate::{Last, Options, Statuses, Translation};
 
 /// Why a reconcile happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,10 +146,11 @@ impl Programmer {
         self.parts.source.changed().await
     }
 
-    /// Reads the objects and works out what they ask for.
-    pub fn read(&mut self) {
+    /// Reads the objects and works out what they ask for. Says whether that may be something else than before.
+    pub fn read(&mut self) -> bool {
         let Parts { source, options, .. } = &mut self.parts;
-        match source.read(&self.model, &self.translation.given, options) {
+        let last = Last { model: &self.model, given: &self.translation.given, statuses: &self.statuses };
+        match source.read(last, options) {
             Reading::Whole(mut translation, problems) => {
                 self.model = Arc::new(std::mem::take(&mut translation.model));
                 self.statuses = Arc::new(std::mem::take(&mut translation.statuses));
@@ -157,7 +158,9 @@ impl Programmer {
                 self.source_problems = problems;
             }
             Reading::Endpoints(model) => self.model = Arc::new(model),
+            Reading::Same => return false,
         }
+        true
     }
 
     /// From now on this agent speaks for its node.

@@ -7,12 +7,12 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use crate::config::{Cluster, Config, ObjectsFrom};
-use crate::kubernetes::{Facts, KubernetesSource, News, Settings, Status, StatusSettings};
+use crate::kubernetes::{Facts, KubernetesSource, News, ServiceNews, Settings, Status, StatusSettings};
 use crate::model::Model;
 use crate::source::pod::READINESS_GATES;
 use crate::source::watch::Changes;
 use crate::source::{FolderSource, Problem};
-use crate::translate::{Given, Options, Statuses, Translation, refreshed, translate_after};
+use crate::translate::{Last, Options, Statuses, Translation, are_as_said, refreshed, translate_after};
 
 /// How long the first lists of an API server are waited for. Whatever is missing then comes later.
 const FIRST_LISTS: Duration = Duration::from_secs(10);
@@ -34,6 +34,8 @@ pub enum Reading {
     Whole(Box<Translation>, Vec<Problem>),
     /// Nothing but endpoints are different.
     Endpoints(Model),
+    /// The same as before: the objects say only what we had them say.
+    Same,
 }
 
 /// The API server of a cluster, and what goes back to it.
@@ -127,7 +129,6 @@ impl Source {
             Self::Folder(_, changes) => changes.next().await.seen,
             Self::Cluster(source) => loop {
                 if source.objects.next().await {
-                    source.is_programmed = false;
                     return Instant::now();
                 }
                 // Only the versions of Pods have risen: what is programmed holds for them, too.
@@ -137,22 +138,30 @@ impl Source {
     }
 
     /// What the objects ask for, and what is wrong with them one by one.
-    pub fn read(&mut self, last: &Model, given: &Given, options: &Options) -> Reading {
+    pub fn read(&mut self, last: Last<'_>, options: &Options) -> Reading {
         match self {
             Self::Folder(folder, _) => {
                 let snapshot = folder.read();
-                Reading::Whole(Box::new(translate_after(given, &snapshot.objects, options)), snapshot.problems)
+                Reading::Whole(Box::new(translate_after(last.given, &snapshot.objects, options)), snapshot.problems)
             }
             Self::Cluster(source) => {
                 source.objects.drain();
                 let news = source.objects.take_news();
                 let objects = source.objects.objects();
-                if let News::Slices(services) = news
-                    && let Some(model) = refreshed(last, objects, options, &services)
+                if let News::Services(ServiceNews { slices, statuses }) = news
+                    && are_as_said(last, objects, options, &statuses)
                 {
-                    return Reading::Endpoints(model);
+                    if slices.is_empty() {
+                        return Reading::Same;
+                    }
+                    if let Some(model) = refreshed(last.model, objects, options, &slices) {
+                        source.is_programmed = false;
+                        return Reading::Endpoints(model);
+                    }
                 }
-                Reading::Whole(Box::new(translate_after(given, objects, options)), source.objects.problems())
+                source.is_programmed = false;
+                let translation = translate_after(last.given, objects, options);
+                Reading::Whole(Box::new(translation), source.objects.problems())
             }
         }
     }

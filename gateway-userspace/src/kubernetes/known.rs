@@ -3,14 +3,14 @@
 //! Nothing is forgotten because something fails: an object that becomes invalid keeps its last good version, a watch that
 //! breaks keeps its objects, a cluster that cannot be reached keeps all of them. Only a deletion takes away. No clock, no IO.
 
+mod news;
 mod pods;
 mod remotes;
-mod slices;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use self::news::{News, ServiceNews};
 use self::pods::Pods;
-pub use self::slices::News;
 use super::change::{Change, Item, Scope};
 use crate::source::{Kind, ObjectId, Objects, Problem};
 
@@ -63,8 +63,8 @@ impl Known {
 
     /// Takes a change in. Says whether what is known differs in anything but a Pod's version.
     pub(super) fn apply(&mut self, change: Change) -> bool {
-        if self.is_of_one_slice(&change) {
-            return self.apply_to_slice(change);
+        if self.is_common(&change) {
+            return self.apply_common(change);
         }
         let differs = match change {
             Change::Apply(scope, item) => self.take(&scope, item),

@@ -7,13 +7,37 @@ use std::sync::Arc;
 
 use super::endpoints::{Cluster, protocol_of};
 use super::services::{self, ServiceFrontend};
-use super::{Options, references, upstreams};
+use super::{Given, Options, Statuses, references, upstreams};
 use crate::model::Model;
 use crate::source::validate::parse_port;
 use crate::source::{Name, Objects};
 
 /// Beyond this, everything is as quick.
 const MOST_SERVICES: usize = 64;
+
+/// What the last translation came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Last<'a> {
+    /// The desired state.
+    pub model: &'a Model,
+    /// The addresses that owners had from pools.
+    pub given: &'a Given,
+    /// What the status of the objects should say.
+    pub statuses: &'a Statuses,
+}
+
+/// Whether a translation after nothing but the status of these Services changed would come to the same: each has the
+/// addresses that its status says, and no other.
+pub fn are_as_said(last: Last<'_>, objects: &Objects, options: &Options, changed: &BTreeSet<Name>) -> bool {
+    changed.iter().all(|name| match services::our(objects, name, options) {
+        Some(ours) => {
+            let said = last.statuses.services.get(name).map(|status| &*status.addresses);
+            ours.says_what_it_has(options, last.given, said.unwrap_or_default())
+        }
+        // Of others only the spec matters.
+        None => true,
+    })
+}
 
 /// The model after nothing but the slices of these Services changed; nothing if all must be translated anew, because
 /// somebody else than these Services themselves leads to their endpoints.

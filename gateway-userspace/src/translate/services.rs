@@ -4,6 +4,7 @@
 //! or a port that several want is decided in the parent.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use gateway_common::{Address, Algorithm, FrontendKey};
@@ -12,7 +13,7 @@ use k8s_openapi::api::core::v1::{Service as KubernetesService, ServicePort, Serv
 
 use super::endpoints::{Candidate, Cluster, DEFAULT_WEIGHT, Family, protocol_of};
 use super::pool::Pool;
-use super::pools::{Assignments, Need, Wish, families, sharing_key};
+use super::pools::{Assignments, Given, Need, Wish, families, sharing_key};
 use super::{Behind, Claim, Field, Options, Report};
 use crate::model::{Group, HealthCheck, Service};
 use crate::source::validate::{
@@ -112,6 +113,18 @@ impl<'a> OurService<'a> {
             current,
             field: "metadata.annotations[beeline.dev/addresses]",
         })
+    }
+
+    /// Whether its status says the addresses that it has, in their order. `given` are those that came from pools, `said`
+    /// those that its status should say.
+    pub fn says_what_it_has(&self, options: &Options, given: &Given, said: &[IpAddr]) -> bool {
+        let Some(wish) = self.wish(options) else { return true };
+        let current = wish.current.iter().map(|(address, _)| *address);
+        if wish.asked.is_empty() {
+            return given.get(&self.id).into_iter().flatten().copied().eq(current);
+        }
+        let asked = wish.asked.iter().map(|(address, _)| *address);
+        asked.clone().eq(current) && asked.map(|address| address.to_ip()).eq(said.iter().copied())
     }
 
     /// Its ports that can be balanced, each with its place in the spec.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::{LoadBalancerIngress, LoadBalancerStatus, Service, ServiceSpec, ServiceStatus};
+
 use super::*;
 use crate::source::pod::PodBody;
 use crate::source::remote::LinkHealth;
@@ -153,4 +155,35 @@ fn a_linked_cluster_keeps_what_is_known_until_the_link_goes() {
     assert_eq!((remote.objects.pods.len(), &remote.health), (1, &health));
     assert!(known.apply(Change::Unlink("east".into())));
     assert!(known.objects().remotes.is_empty());
+}
+
+/// A Service of a class, of which the status says this address.
+fn service(class: &str, address: &str) -> Change {
+    let ingress = LoadBalancerIngress { ip: Some(address.to_string()), ..LoadBalancerIngress::default() };
+    let status = ServiceStatus {
+        load_balancer: Some(LoadBalancerStatus { ingress: Some(vec![ingress]) }),
+        ..ServiceStatus::default()
+    };
+    let spec = ServiceSpec { load_balancer_class: Some(class.to_string()), ..ServiceSpec::default() };
+    let service = Service { spec: Some(spec), status: Some(status), ..Service::default() };
+    let object = Object::Service(service.into());
+    let entry = Entry { id: id(Kind::Service, "a"), origin: origin(), object };
+    Change::Apply(Scope::All(Kind::Service), Item::Good(entry, vec![], None))
+}
+
+#[test]
+fn a_service_of_which_only_the_status_is_new_is_told_apart() {
+    let mut known = Known::awaiting([]);
+    known.apply(service("ours", "192.0.2.1"));
+    assert_eq!(known.take_news(), News::Everything);
+
+    assert!(!known.apply(service("ours", "192.0.2.1")));
+    assert_eq!(known.take_news(), News::default());
+
+    assert!(known.apply(service("ours", "192.0.2.2")));
+    let statuses = BTreeSet::from([Name::new("shop", "a")]);
+    assert_eq!(known.take_news(), News::Services(ServiceNews { statuses, ..ServiceNews::default() }));
+
+    assert!(known.apply(service("theirs", "192.0.2.3")));
+    assert_eq!(known.take_news(), News::Everything);
 }

@@ -63,3 +63,60 @@ fn a_service_that_lost_its_last_slice_is_left_to_the_whole_translation() {
 
     assert_eq!(short, None);
 }
+
+/// A Service of ours whose status says these addresses.
+fn with_status(service: &str, addresses: &[&str]) -> String {
+    let ingress: Vec<String> = addresses.iter().map(|ip| format!("{{ip: \"{ip}\"}}")).collect();
+    service.replace("---\n", &format!("status: {{loadBalancer: {{ingress: [{}]}}}}\n---\n", ingress.join(", ")))
+}
+
+/// A Service of ours that asks for no address, and a pool that has some.
+fn pooled() -> (String, String) {
+    let service = service("web", "").replace("  annotations:\n    beeline.dev/addresses: \"\"\n", "");
+    let pool = "apiVersion: beeline.dev/v1alpha1\nkind: AddressPool\nmetadata: {name: p}\nspec: {addresses: \
+                [192.0.2.0/24]}\n---\n";
+    (service, pool.to_string())
+}
+
+/// Whether nothing need be translated after the status of `web` has changed; where that is so, that it is so.
+fn is_as_said(before: &str, after: &str) -> bool {
+    let options = Options::default();
+    let last = translate(&objects(before), &options);
+    let objects = objects(after);
+    let Translation { model, given, statuses, .. } = &last;
+    let changed = BTreeSet::from([Name::new("shop", "web")]);
+    let is_as_said = are_as_said(Last { model, given, statuses }, &objects, &options, &changed);
+    if is_as_said {
+        let whole = translate_after(given, &objects, &options);
+        assert_eq!((&whole.model, &whole.given, &whole.statuses), (model, given, statuses));
+    }
+    is_as_said
+}
+
+#[test]
+fn a_status_that_says_the_addresses_that_were_asked_for_changes_nothing() {
+    let service = service("web", "192.0.2.1, 2001:db8::1");
+
+    assert!(is_as_said(&service, &with_status(&service, &["192.0.2.1", "2001:db8::1"])));
+    assert!(!is_as_said(&service, &with_status(&service, &["192.0.2.1"])));
+    assert!(!is_as_said(&service, &with_status(&service, &["2001:db8::1", "192.0.2.1"])));
+}
+
+#[test]
+fn a_status_that_says_the_address_that_a_pool_gave_changes_nothing() {
+    let (service, pool) = pooled();
+    let after = |address| with_status(&service, &[address]) + &pool;
+
+    assert!(is_as_said(&(service.clone() + &pool), &after("192.0.2.0")));
+    assert!(!is_as_said(&(service.clone() + &pool), &after("192.0.2.7")));
+}
+
+#[test]
+fn a_status_that_names_what_was_refused_is_left_to_the_whole_translation() {
+    let pool = pooled().1;
+    let service = service("web", "198.51.100.1");
+
+    let after = with_status(&service, &["198.51.100.1"]) + &pool;
+
+    assert!(!is_as_said(&(service + &pool), &after));
+}
