@@ -2,7 +2,7 @@
 //!
 //! Only what is needed to tell whether it says what it should: the rest of an object is the source's business.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,8 +20,8 @@ use crate::source::{Kind, ObjectId, Written};
 pub struct Sight {
     pub(super) uid: String,
     pub(super) version: String,
-    /// The status, whole.
-    pub(super) status: Value,
+    /// The status, whole, as text: as a tree it would take ten times the memory, and many objects have one.
+    status: Box<str>,
     /// What of it we have applied, and so may take back; none if nothing.
     pub(super) applied: Option<Applied>,
 }
@@ -30,7 +30,7 @@ pub struct Sight {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Applied {
     /// The types of the conditions.
-    pub(super) conditions: BTreeSet<String>,
+    pub(super) conditions: Vec<String>,
 }
 
 impl Sight {
@@ -40,15 +40,17 @@ impl Sight {
             // A cluster has many Services, and few of this type; one that no longer is may have a status of ours.
             Written::Service(service) => {
                 let balances = service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer");
-                let sight = sight(&service.metadata, service.status.as_ref());
+                let sight = Self::of(&service.metadata, service.status.as_ref());
                 (balances || sight.applied.is_some()).then_some(sight)
             }
-            Written::Gateway(gateway) => Some(sight(&gateway.metadata, gateway.status.as_ref())),
-            Written::GatewayClass(class) => Some(sight(&class.metadata, class.status.as_ref())),
-            Written::TcpRoute(route) | Written::UdpRoute(route) => Some(sight(&route.metadata, route.status.as_ref())),
-            Written::Upstream(upstream) => Some(sight(&upstream.metadata, upstream.status.as_ref())),
-            Written::AddressPool(pool) => Some(sight(&pool.metadata, pool.status.as_ref())),
-            Written::ClusterLink(link) => Some(sight(&link.metadata, link.status.as_ref())),
+            Written::Gateway(gateway) => Some(Self::of(&gateway.metadata, gateway.status.as_ref())),
+            Written::GatewayClass(class) => Some(Self::of(&class.metadata, class.status.as_ref())),
+            Written::TcpRoute(route) | Written::UdpRoute(route) => {
+                Some(Self::of(&route.metadata, route.status.as_ref()))
+            }
+            Written::Upstream(upstream) => Some(Self::of(&upstream.metadata, upstream.status.as_ref())),
+            Written::AddressPool(pool) => Some(Self::of(&pool.metadata, pool.status.as_ref())),
+            Written::ClusterLink(link) => Some(Self::of(&link.metadata, link.status.as_ref())),
             Written::EndpointSlice(_)
             | Written::Pod(_)
             | Written::ReferenceGrant(_)
@@ -58,13 +60,25 @@ impl Sight {
     }
 
     /// The metadata must still hold `managedFields`: they tell what is ours.
-    pub(super) fn of(metadata: &ObjectMeta, status: Value) -> Self {
+    pub(super) fn of(metadata: &ObjectMeta, status: Option<&impl Serialize>) -> Self {
         Self {
             uid: metadata.uid.clone().unwrap_or_default(),
             version: metadata.resource_version.clone().unwrap_or_default(),
-            status,
             applied: applied(metadata),
+            ..Self::default()
         }
+        .saying(status)
+    }
+
+    /// The same with another status.
+    pub(super) fn saying(self, status: Option<&impl Serialize>) -> Self {
+        let text = status.and_then(|status| serde_json::to_string(status).ok()).unwrap_or_default();
+        Self { status: text.into(), ..self }
+    }
+
+    /// The status; `null` if there is none.
+    pub(super) fn status(&self) -> Value {
+        serde_json::from_str(&self.status).unwrap_or_default()
     }
 }
 
@@ -203,11 +217,6 @@ impl Seen {
     }
 }
 
-fn sight(metadata: &ObjectMeta, status: Option<&impl Serialize>) -> Sight {
-    let status = status.and_then(|status| serde_json::to_value(status).ok()).unwrap_or_default();
-    Sight::of(metadata, status)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -239,7 +248,7 @@ mod tests {
         seen.note(&id(), &upstream("u", "7"));
 
         let applied = seen.get(&id()).unwrap().applied.clone();
-        assert_eq!(applied, Some(Applied { conditions: BTreeSet::from(["Accepted".to_string()]) }));
+        assert_eq!(applied, Some(Applied { conditions: vec!["Accepted".to_string()] }));
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Job {
         let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_string()), ..PatchParams::default() };
         let mut seen = Sight::clone(&self.sight);
         for _ in 0..ATTEMPTS {
-            let Some(parents) = parents(&seen.status, wanted, &now()) else { return Ok(seen) };
+            let Some(parents) = parents(&seen.status(), wanted, &now()) else { return Ok(seen) };
             let patch = Patch::Merge(json!({
                 "metadata": { "uid": seen.uid, "resourceVersion": seen.version },
                 "status": { "parents": parents },
@@ -96,5 +96,5 @@ pub(super) fn now() -> Time {
 }
 
 fn sight(object: &DynamicObject) -> Sight {
-    Sight::of(&object.metadata, object.data["status"].clone())
+    Sight::of(&object.metadata, object.data.get("status"))
 }

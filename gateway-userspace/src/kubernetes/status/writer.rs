@@ -205,10 +205,10 @@ fn what(facts: &Facts, id: &ObjectId, sight: &Sight) -> Option<What> {
         if wanted.is_none() && facts.rejected.contains(id) {
             return None;
         }
-        parents(&sight.status, wanted, &now)?;
+        parents(&sight.status(), wanted, &now)?;
         return Some(What::Parents(wanted.cloned()));
     }
-    match status(facts, id, &sight.status, &now) {
+    match status(facts, id, &sight.status(), &now) {
         Some(wanted) => (!is_current(sight, &wanted)).then_some(What::Apply(wanted)),
         // It was ours and no longer is.
         None if sight.applied.is_some() && !facts.rejected.contains(id) => {
