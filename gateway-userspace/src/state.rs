@@ -5,17 +5,17 @@
 //! agents of one machine do not meet.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::host::ChangedSysctl;
-use crate::model::{Model, fingerprint};
+use crate::model::{Backend, Group, Model, fingerprint};
 
 /// Overrides where runtime directories lie.
 pub const RUN_DIR_VARIABLE: &str = "BEELINE_RUN_DIR";
@@ -73,7 +73,7 @@ pub struct LastReconcile {
 }
 
 /// Names for what lies in the maps.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Names {
     /// `TCP 10.96.0.1:80` → the object that asked for the frontend.
@@ -87,32 +87,57 @@ pub struct Names {
 }
 
 impl Names {
-    /// The names of all that a model asks for.
-    pub fn of(model: &Model) -> Self {
-        let mut names = Self::default();
-        for (key, service) in &model.services {
-            names.frontends.insert(key.to_string(), service.owner.clone());
-            if service.remote > 0 {
-                names.elsewhere.insert(key.to_string(), service.remote);
-            }
-            for group in &service.groups {
-                names.references.insert(fingerprint_text(fingerprint(&group.reference)), group.reference.clone());
-                for (backend, member) in &group.members {
-                    let socket = SocketAddr::new(backend.address.to_ip(), backend.port.get());
-                    let pod = fingerprint_text(backend.pod.raw());
-                    names
-                        .backends
-                        .insert(backend_key(&backend.protocol.to_string(), socket, &pod), member.name.clone());
-                }
-            }
-        }
-        names
-    }
-
     /// The name of a backend.
     pub fn backend(&self, protocol: &str, socket: SocketAddr, pod: &str) -> Option<String> {
         self.backends.get(&backend_key(protocol, socket, pod)).cloned()
     }
+}
+
+/// The names of all that a model asks for, as [`Names`] are written: one after the other, since a large cluster has too
+/// many to hold all of them as text beside the model. What several services have in common is named once for each.
+#[derive(Serialize)]
+struct NamesOf<'a> {
+    #[serde(serialize_with = "frontends")]
+    frontends: &'a Model,
+    #[serde(serialize_with = "references")]
+    references: &'a Model,
+    #[serde(serialize_with = "backends")]
+    backends: &'a Model,
+    #[serde(serialize_with = "elsewhere")]
+    elsewhere: &'a Model,
+}
+
+impl<'a> NamesOf<'a> {
+    fn new(model: &'a Model) -> Self {
+        Self { frontends: model, references: model, backends: model, elsewhere: model }
+    }
+}
+
+fn frontends<S: Serializer>(model: &Model, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(model.services.iter().map(|(key, service)| (key.to_string(), &service.owner)))
+}
+
+fn references<S: Serializer>(model: &Model, serializer: S) -> Result<S::Ok, S::Error> {
+    let named = groups(model).map(|group| (fingerprint_text(fingerprint(&group.reference)), &group.reference));
+    serializer.collect_map(named)
+}
+
+fn backends<S: Serializer>(model: &Model, serializer: S) -> Result<S::Ok, S::Error> {
+    let key = |backend: &Backend| {
+        let socket = SocketAddr::new(backend.address.to_ip(), backend.port.get());
+        backend_key(&backend.protocol.to_string(), socket, &fingerprint_text(backend.pod.raw()))
+    };
+    let members = groups(model).flat_map(|group| &group.members);
+    serializer.collect_map(members.map(|(backend, member)| (key(backend), &member.name)))
+}
+
+fn elsewhere<S: Serializer>(model: &Model, serializer: S) -> Result<S::Ok, S::Error> {
+    let has_some = model.services.iter().filter(|(_, service)| service.remote > 0);
+    serializer.collect_map(has_some.map(|(key, service)| (key.to_string(), service.remote)))
+}
+
+fn groups(model: &Model) -> impl Iterator<Item = &Group> {
+    model.services.values().flat_map(|service| &service.groups)
 }
 
 /// A fingerprint as text, the way dumps show it.
@@ -146,9 +171,9 @@ impl RunDirectory {
         self.write("state.json", state)
     }
 
-    /// Writes the names.
-    pub fn write_names(&self, names: &Names) -> io::Result<()> {
-        self.write("names.json", names)
+    /// Writes the names of all that a model asks for.
+    pub fn write_names(&self, model: &Model) -> io::Result<()> {
+        self.write("names.json", &NamesOf::new(model))
     }
 
     /// The last state that was written, if there is one that this version can read.
@@ -172,7 +197,9 @@ impl RunDirectory {
     fn write(&self, name: &str, value: &impl Serialize) -> io::Result<()> {
         fs::create_dir_all(&self.0)?;
         let unfinished = self.0.join(format!(".{name}.new"));
-        fs::write(&unfinished, serde_json::to_vec(value)?)?;
+        let mut file = BufWriter::new(File::create(&unfinished)?);
+        serde_json::to_writer(&mut file, value)?;
+        file.flush()?;
         fs::rename(unfinished, self.0.join(name))
     }
 
@@ -184,7 +211,7 @@ impl RunDirectory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Backend, Group, Member, PodId, Service};
+    use crate::model::{Member, PodId, Service};
     use gateway_common::{Address, FrontendKey, Port, Protocol};
     use std::collections::BTreeSet;
 
@@ -225,11 +252,16 @@ mod tests {
             Service { owner: "Service shop/web".to_owned(), groups: vec![group], remote: 2, ..Service::default() };
         let socket = "10.0.0.1:80".parse().expect("a socket");
 
-        let names = Names::of(&Model {
+        let folder = tempfile::tempdir().expect("a folder");
+        let directory = RunDirectory(folder.path().join("1-2"));
+
+        let model = Model {
             services: BTreeMap::from([(key, service.into())]),
             living_pods: BTreeSet::from([pod]),
             ..Model::default()
-        });
+        };
+        directory.write_names(&model).expect("written");
+        let names = directory.names();
 
         assert_eq!(names.frontends["TCP 192.0.2.1:80"], "Service shop/web");
         assert_eq!(names.elsewhere["TCP 192.0.2.1:80"], 2);
@@ -249,7 +281,7 @@ mod tests {
     fn removing_twice_is_no_error() {
         let folder = tempfile::tempdir().expect("a folder");
         let directory = RunDirectory(folder.path().join("3-4"));
-        directory.write_names(&Names::default()).expect("written");
+        directory.write_names(&Model::default()).expect("written");
 
         directory.remove().expect("removed");
         directory.remove().expect("removed again");

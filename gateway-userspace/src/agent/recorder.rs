@@ -12,7 +12,7 @@ use std::{io, sync::Arc};
 use tracing::warn;
 
 use crate::model::Model;
-use crate::state::{Names, RunDirectory, State};
+use crate::state::{RunDirectory, State};
 
 /// The pause after a record, as a multiple of the time it took.
 const PAUSE_FACTOR: u32 = 20;
@@ -95,7 +95,7 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn write(&mut self, Record { state, model }: Record) {
         let is_named = self.named.as_ref().is_some_and(|named| Arc::ptr_eq(named, &model));
-        let names = || if is_named { Ok(()) } else { self.directory.write_names(&Names::of(&model)) };
+        let names = || if is_named { Ok(()) } else { self.directory.write_names(&model) };
         let failure = self.directory.write_state(&state).and_then(|()| names()).err().map(|error| error.to_string());
         self.named = failure.is_none().then_some(model);
         if let Some(error) = failure.as_ref().filter(|_| self.complaint != failure) {
