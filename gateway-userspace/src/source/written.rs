@@ -51,9 +51,7 @@ impl Written {
         match self {
             Self::Service(mut service) => {
                 narrow(&mut service.metadata);
-                if let Some(status) = &mut service.status {
-                    status.conditions = None;
-                }
+                narrow_service(&mut service);
                 Object::Service((*service).into())
             }
             Self::EndpointSlice(slice) => Object::EndpointSlice(EndpointSlice::from(&*slice).into()),
@@ -121,8 +119,25 @@ fn narrow(metadata: &mut ObjectMeta) {
         .filter(is_ours)
         .take(1)
         .map(|entry| ManagedFieldsEntry { manager: entry.manager, ..Default::default() });
-    metadata.managed_fields = Some(ours.collect::<Vec<_>>()).filter(|ours| !ours.is_empty());
+    let ours: Box<[ManagedFieldsEntry]> = ours.collect();
+    metadata.managed_fields = Some(ours.into_vec()).filter(|ours| !ours.is_empty());
     if let Some(annotations) = &mut metadata.annotations {
         annotations.remove(LAST_APPLIED_ANNOTATION);
+    }
+}
+
+/// A list of one entry has room for four as it is read: with many Services that is most of what lists take.
+fn narrow_service(service: &mut Service) {
+    if let Some(spec) = &mut service.spec {
+        spec.cluster_ip = None;
+        spec.cluster_ips = None;
+        spec.ports.iter_mut().for_each(Vec::shrink_to_fit);
+        spec.ip_families.iter_mut().for_each(Vec::shrink_to_fit);
+        spec.load_balancer_source_ranges.iter_mut().for_each(Vec::shrink_to_fit);
+    }
+    if let Some(status) = &mut service.status {
+        status.conditions = None;
+        let ingress = status.load_balancer.iter_mut().filter_map(|balancer| balancer.ingress.as_mut());
+        ingress.for_each(Vec::shrink_to_fit);
     }
 }
