@@ -1,4 +1,5 @@
-//! The commonest change by far, done without looking at everything: endpoints of some Services came, went or changed.
+//! The commonest changes by far, done without looking at everything: endpoints of some Services came, went or changed, or
+//! their statuses say what we had them say.
 //!
 //! It yields what the whole translation would; where it cannot be sure of that, it says so and leaves it to that.
 
@@ -27,7 +28,7 @@ pub struct Last<'a> {
 }
 
 /// Whether a translation after nothing but the status of these Services changed would come to the same: each has the
-/// addresses that its status says, and no other.
+/// addresses that its status says, and no other. (It might name another field in a problem of such an address.)
 pub fn are_as_said(last: Last<'_>, objects: &Objects, options: &Options, changed: &BTreeSet<Name>) -> bool {
     changed.iter().all(|name| match services::our(objects, name, options) {
         Some(ours) => {
