@@ -62,11 +62,15 @@ impl Cluster {
         list(&pods["items"]).last().cloned().with_context(|| format!("no agent runs on {}", node.name))
     }
 
-    /// How much the agent of a node has written to the maps since it began.
-    pub fn writes(&self, node: &Node) -> Result<u64> {
-        let status: Value = serde_json::from_str(&self.beeline(node, &["status", "--output", "json"])?)?;
-        let writes = status["agent"]["writesSinceStart"].as_u64();
-        writes.with_context(|| format!("the agent of {} does not say what it has written", node.name))
+    /// How much the agent of a node wrote to the maps when it began. Later it may clear away what its predecessor left to
+    /// wait for its time.
+    pub fn first_writes(&self, node: &Node) -> Result<u64> {
+        let agent = self.agent(node)?;
+        let pod = agent["metadata"]["name"].as_str().context("an agent's Pod has no name")?;
+        let log = self.kubectl().ask(&["--namespace", SYSTEM, "logs", pod])?;
+        let first = log.lines().find(|line| line.contains(" reconciled "));
+        let writes = first.and_then(|line| line.split_once(" writes=")?.1.split(' ').next()?.parse().ok());
+        writes.with_context(|| format!("the agent of {} does not say what it wrote first: {first:?}", node.name))
     }
 
     /// Waits until a node's maps have exactly these backends, with their weights, for a TCP frontend.

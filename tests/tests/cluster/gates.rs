@@ -1,13 +1,19 @@
 //! Rollouts whose Pods wait for Beeline complete: when every agent has programmed them, and also when an agent hangs.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use beeline_tests::cluster::{Cluster, Sandbox, Workload};
+use beeline_tests::wait;
 use serde_json::Value;
 
 use crate::{ground, ground_alone};
 
 /// Beeline's own gate, and Tencent's.
 const GATES: [&str; 2] = ["beeline.dev/backend-ready", "cloud.tencent.com/load-balancer-backendgroup-ready"];
+
+/// How long an event may take to be written.
+const EVENT_LIMIT: Duration = Duration::from_secs(30);
 
 /// Why a gate of a workload's Pods is open, one entry a Pod.
 fn reasons(cluster: &Cluster, sandbox: &Sandbox, workload: &Workload, gate: &str) -> Result<Vec<(String, String)>> {
@@ -58,8 +64,13 @@ fn a_gated_rollout_completes_with_an_event_although_an_agent_hangs() -> Result<(
         assert!(reasons.iter().all(|(_, reason)| reason == "TimedOut"), "{gate}: {reasons:?}");
         for (pod, _) in reasons {
             let of_pod = format!("--field-selector=reason=TimedOut,involvedObject.name={pod}");
-            let event = sandbox.kubectl(&["get", "events", &of_pod, "--output=jsonpath={.items[*].message}"])?;
-            assert!(event.contains(&other.node), "{pod}: {event}");
+            // Events are written one after the other, and after the gates.
+            let told = || {
+                let event =
+                    sandbox.kubectl(&["get", "events", &of_pod, "--output=jsonpath={.items[*].message}"]).ok()?;
+                event.contains(&other.node).then_some(())
+            };
+            wait::until(&format!("an event on {pod} names {}", other.node), EVENT_LIMIT, told)?;
         }
     }
     drop(stopped);
