@@ -47,17 +47,29 @@ pub enum Event {
     Collected = 4,
     /// An ICMP error about a tracked flow was translated.
     IcmpTranslated = 5,
+    /// A new flow to a Pod elsewhere was given a source address and port of this node.
+    SourceTranslated = 6,
+    /// A sender was told by ICMP that its packet was too large or had crossed too many routers.
+    IcmpSent = 7,
+    /// A socket of this node was given a backend when it connected or sent its first datagram: no packet is rewritten.
+    SocketSelected = 8,
+    /// A socket's datagrams lost their backend and were given another.
+    SocketMoved = 9,
 }
 
 impl Event {
     /// Every event, in the order of its number.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 10] = [
         Self::LostStep,
         Self::FlowReplaced,
         Self::Reselected,
         Self::PortTranslated,
         Self::Collected,
         Self::IcmpTranslated,
+        Self::SourceTranslated,
+        Self::IcmpSent,
+        Self::SocketSelected,
+        Self::SocketMoved,
     ];
 
     /// The name in metrics and in the CLI.
@@ -69,6 +81,10 @@ impl Event {
             Self::PortTranslated => "port_translated",
             Self::Collected => "collected",
             Self::IcmpTranslated => "icmp_translated",
+            Self::SourceTranslated => "source_translated",
+            Self::IcmpSent => "icmp_sent",
+            Self::SocketSelected => "socket_selected",
+            Self::SocketMoved => "socket_moved",
         }
     }
 }

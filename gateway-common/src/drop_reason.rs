@@ -33,11 +33,19 @@ pub enum DropReason {
     Guarded = 11,
     /// Dropped: a new flow of a client that is in none of the ranges which the frontend lets in.
     SourceDenied = 12,
+    /// Dropped: the host has no route to the chosen Pod of another node, or back to the client.
+    NoRoute = 13,
+    /// Dropped: a packet to or from a Pod elsewhere that has crossed too many routers. Its sender is told by ICMP.
+    HopLimit = 14,
+    /// Dropped: a packet to or from a Pod elsewhere that is larger than the way allows. Its sender is told by ICMP.
+    TooBig = 15,
+    /// Dropped: somebody asked the segment for a VIP (ARP, NDP) that another node answers for, or nobody.
+    NotAnnounced = 16,
 }
 
 impl DropReason {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::NoFrontend,
         Self::NoBackend,
         Self::NoFlow,
@@ -51,6 +59,10 @@ impl DropReason {
         Self::RewriteFailed,
         Self::Guarded,
         Self::SourceDenied,
+        Self::NoRoute,
+        Self::HopLimit,
+        Self::TooBig,
+        Self::NotAnnounced,
     ];
 
     /// The name in metrics and in the CLI.
@@ -69,6 +81,10 @@ impl DropReason {
             Self::RewriteFailed => "rewrite_failed",
             Self::Guarded => "guarded",
             Self::SourceDenied => "source_denied",
+            Self::NoRoute => "no_route",
+            Self::HopLimit => "hop_limit",
+            Self::TooBig => "too_big",
+            Self::NotAnnounced => "not_announced",
         }
     }
 
@@ -88,6 +104,10 @@ impl DropReason {
             Self::RewriteFailed => "dropped: the kernel refused to change the packet",
             Self::Guarded => "refused by the guard: a local delivery to a VIP",
             Self::SourceDenied => "dropped: the frontend does not let the client's address in",
+            Self::NoRoute => "dropped: the host has no route to the backend or back to the client",
+            Self::HopLimit => "dropped: too many routers on the way to or from a backend elsewhere",
+            Self::TooBig => "dropped: too large for the way to or from a backend elsewhere",
+            Self::NotAnnounced => "dropped: a request on the segment for a VIP that this node does not answer for",
         }
     }
 }

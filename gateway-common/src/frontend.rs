@@ -55,4 +55,7 @@ pub struct Frontend {
 pub struct Vip {
     /// How many frontends the address has; 0 while it only waits for old flows to end.
     pub frontends: u32,
+    /// Whether this node answers who asks the segment for the address (ARP, NDP): 1 if so, 0 if such a request is
+    /// dropped here because another node answers or the network routes.
+    pub answers: u32,
 }

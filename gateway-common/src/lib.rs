@@ -22,7 +22,7 @@ mod service;
 mod settings;
 
 pub use address::{Address, Port, Protocol};
-pub use backend::Backend;
+pub use backend::{Backend, Place};
 pub use client::{Admitted, Affinity, Client, SourceRange};
 pub use conntrack::{ConntrackEntry, Direction, FlowState};
 pub use counters::{Connections, Counter, Event, Traffic};
@@ -30,5 +30,5 @@ pub use drop_reason::DropReason;
 pub use filter::FilterWord;
 pub use flow::Flow;
 pub use frontend::{Frontend, FrontendKey, Vip};
-pub use service::{Algorithm, Cursor, Group, Service, Slot, SlotRange};
-pub use settings::Settings;
+pub use service::{Algorithm, Cursor, Group, Mode, Service, Slot, SlotRange};
+pub use settings::{FIRST_SOURCE_PORT, LAST_SOURCE_PORT, Settings};

@@ -21,7 +21,7 @@
 //! | `BACKEND_BYTES` | per-CPU array | backend id → [`Traffic`](crate::Traffic) | datapath | agent, CLI | cannot be |
 //! | `DROPS` | per-CPU array | [`DropReason`](crate::DropReason) → [`Counter`](crate::Counter) | datapath | agent, CLI | cannot be |
 //! | `EVENTS` | per-CPU array | [`Event`](crate::Event) → [`Counter`](crate::Counter) | datapath | agent, CLI | cannot be |
-//! | `SETTINGS` | array | 0 → [`Settings`](crate::Settings) | agent | collector | cannot be |
+//! | `SETTINGS` | array | 0 → [`Settings`](crate::Settings) | agent | datapath, for a new flow to a Pod elsewhere; collector | cannot be |
 //! | `CANDIDATES` | array | index → [`Flow`](crate::Flow) | agent | collector | the next round takes the rest |
 //! | `CANDIDATE_NEXT` | array | 0 → [`Cursor`](crate::Cursor) | agent, collector | collector | cannot be |
 //!
@@ -29,7 +29,7 @@
 //! are created. Pinned maps keep the size they were created with.
 
 /// The maps lie in `<bpffs>/v<LAYOUT_VERSION>/<NAME>`. It counts up whenever a map's type, key or value changes.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// Flows that can be tracked at once; each takes two entries of `CONNTRACK`, 104 bytes each before the kernel's own.
 pub const DEFAULT_MAX_FLOWS: u32 = 262_144;

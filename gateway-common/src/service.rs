@@ -33,8 +33,10 @@ pub struct Service {
     pub algorithm: u8,
     /// See [`Service::is_restricted`].
     pub restricted: u8,
+    /// See [`Service::mode`].
+    pub mode: u8,
     /// Always zero.
-    pub _reserved: [u8; 2],
+    pub _reserved: u8,
 }
 
 impl Service {
@@ -44,7 +46,8 @@ impl Service {
         affinity_timeout_sec: 0,
         algorithm: Algorithm::WeightedRoundRobin as u8,
         restricted: 0,
-        _reserved: [0; 2],
+        mode: Mode::SourceNat as u8,
+        _reserved: 0,
     };
 
     /// Whether a client's new connections go where its last one went.
@@ -65,6 +68,15 @@ impl Service {
         self.restricted != 0
     }
 
+    /// How Pods of other nodes are reached, or nothing if the byte is none that we write.
+    #[inline(always)]
+    pub const fn mode(&self) -> Option<Mode> {
+        match self.mode {
+            0 => Some(Mode::SourceNat),
+            _ => None,
+        }
+    }
+
     /// The algorithm, or nothing if the byte is none that we write.
     pub const fn algorithm(&self) -> Option<Algorithm> {
         match self.algorithm {
@@ -73,6 +85,16 @@ impl Service {
             _ => None,
         }
     }
+}
+
+/// How Pods of other nodes are reached and how their replies come back. Pods of this node are not asked: they see the
+/// client's address in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Mode {
+    /// They see an address of this node, with a port of the agent's own range, and reply by way of this node.
+    #[default]
+    SourceNat = 0,
 }
 
 /// How a backend is selected for a new connection.

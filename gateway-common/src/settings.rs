@@ -4,11 +4,16 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::FlowState;
 
-/// Idle time after which a flow may be collected, by its state: the one value of `SETTINGS`.
+/// Default for [`Settings::first_source_port`]: above the ports of well-known services.
+pub const FIRST_SOURCE_PORT: u16 = 10_000;
+/// Default for [`Settings::last_source_port`]: below the default range of NodePorts.
+pub const LAST_SOURCE_PORT: u16 = 29_999;
+
+/// What the agent's flags say to the datapath: the one value of `SETTINGS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Settings {
-    /// After the first SYN, in nanoseconds.
+    /// How long an idle flow is kept after the first SYN, in nanoseconds.
     pub syn_timeout_ns: u64,
     /// Established TCP, in nanoseconds.
     pub established_timeout_ns: u64,
@@ -16,6 +21,10 @@ pub struct Settings {
     pub closing_timeout_ns: u64,
     /// UDP, in nanoseconds.
     pub udp_timeout_ns: u64,
+    /// The first port that connections to Pods elsewhere may bear as their source, in host byte order.
+    pub first_source_port: u32,
+    /// The last one, in host byte order; not less than the first.
+    pub last_source_port: u32,
 }
 
 impl Settings {
@@ -40,6 +49,8 @@ impl Default for Settings {
             established_timeout_ns: 8000 * SECOND,
             closing_timeout_ns: 30 * SECOND,
             udp_timeout_ns: 60 * SECOND,
+            first_source_port: FIRST_SOURCE_PORT as u32,
+            last_source_port: LAST_SOURCE_PORT as u32,
         }
     }
 }

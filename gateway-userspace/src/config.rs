@@ -289,6 +289,7 @@ impl Timeouts {
             established_timeout_ns: nanoseconds(self.established),
             closing_timeout_ns: nanoseconds(self.closing),
             udp_timeout_ns: nanoseconds(self.udp),
+            ..Settings::default()
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gateway_common::{
     Address, Affinity, Backend, Client, ConntrackEntry, DropReason, Event, Flow, FlowState, Frontend, FrontendKey,
-    Group, Port, Protocol, Service, Slot, SlotRange, SourceRange,
+    Group, Place, Port, Protocol, Service, Slot, SlotRange, SourceRange,
 };
 
 use crate::draft::{Draft, Established};
@@ -43,11 +43,12 @@ impl Memory {
         let backends = pods.iter().flat_map(|pod| {
             [Protocol::TCP, Protocol::UDP].map(|protocol| Backend {
                 address: *pod,
+                source: Address::UNSPECIFIED,
                 pod: 1,
                 generation: 7,
                 port: Port::new(80),
                 protocol,
-                taken: 1,
+                place: Place::Here as u8,
             })
         });
         let memory = Self {

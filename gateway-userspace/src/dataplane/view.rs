@@ -89,7 +89,7 @@ impl View {
         }
         let mut idle_backends = Vec::new();
         for (&id, backend) in &actual.backends {
-            if backend.taken != 0 && !selected.contains(&id) {
+            if backend.place().is_some() && !selected.contains(&id) {
                 idle_backends.push(self.backend(id, backend, String::new(), 0)?);
             }
         }
@@ -228,6 +228,10 @@ const fn counted(event: gateway_common::Event) -> &'static str {
         Event::PortTranslated => "a client's port was in use towards the backend and was translated",
         Event::Collected => "an idle flow was collected",
         Event::IcmpTranslated => "an ICMP error about a tracked flow was translated",
+        Event::SourceTranslated => "a new flow to a backend elsewhere was given a source address and port of this node",
+        Event::IcmpSent => "a sender was told by ICMP that its packet was too large or crossed too many routers",
+        Event::SocketSelected => "a socket of this node was given a backend: its packets are not rewritten",
+        Event::SocketMoved => "a socket's datagrams lost their backend and were given another",
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::btree_map::Entry as MapEntry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use gateway_common::{Address, Backend, Port, Protocol};
+use gateway_common::{Address, Backend, Place, Port, Protocol};
 
 use super::filter::Filter;
 use super::ids::Ids;
@@ -49,7 +49,7 @@ impl Backends {
         let mut taken = BTreeMap::new();
         let mut orphans = Vec::new();
         let mut filter = Filter::adopt(filter, now + LATE_REPLIES);
-        for (&id, entry) in entries.iter().filter(|(_, entry)| entry.taken != 0) {
+        for (&id, entry) in entries.iter().filter(|(_, entry)| entry.place().is_some()) {
             let backend = identity(entry);
             if let MapEntry::Vacant(place) = taken.entry(backend) {
                 filter.enter(&backend.address);
@@ -59,7 +59,7 @@ impl Backends {
             }
         }
         let used = entries.keys().copied().collect();
-        let taken_ids = entries.iter().filter(|(_, entry)| entry.taken != 0).map(|(&id, _)| id).collect();
+        let taken_ids = entries.iter().filter(|(_, entry)| entry.place().is_some()).map(|(&id, _)| id).collect();
         Self {
             ids: Ids::adopt(capacity, &used, &taken_ids),
             unnamed: taken.keys().copied().collect(),
@@ -93,7 +93,8 @@ impl Backends {
         self.filter.enter(&backend.address);
         writes.push(Write::ClearBackendCounters { id });
         let model::Backend { address, port, protocol, pod } = backend;
-        let backend = Backend { address, pod: pod.raw(), generation, port, protocol, taken: 1 };
+        let (source, place) = (Address::UNSPECIFIED, Place::Here as u8);
+        let backend = Backend { address, source, pod: pod.raw(), generation, port, protocol, place };
         writes.push(Write::SetBackend { id, backend });
         Some(id)
     }
@@ -141,11 +142,12 @@ impl Backends {
         *generation = generation.wrapping_add(1);
         let backend = Backend {
             address: Address::UNSPECIFIED,
+            source: Address::UNSPECIFIED,
             pod: PodId::NONE.raw(),
             generation: *generation,
             port: Port::new(0),
             protocol: Protocol::new(0),
-            taken: 0,
+            place: 0,
         };
         writes.push(Write::SetBackend { id, backend });
         self.ids.free(id, now);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_common::maps::Capacities;
-use gateway_common::{Frontend, FrontendKey, Group, Service, SlotRange, SourceRange};
+use gateway_common::{Frontend, FrontendKey, Group, Mode, Service, SlotRange, SourceRange};
 
 use super::actual::Actual;
 use super::affinities::{Affinities, Pair};
@@ -412,7 +412,8 @@ impl Programmed {
             affinity_timeout_sec: timeout_sec as u32,
             algorithm: service.algorithm as u8,
             restricted: u8::from(service.sources.is_some()),
-            _reserved: [0; 2],
+            mode: Mode::SourceNat as u8,
+            _reserved: 0,
         };
         if self.written != written {
             self.written = written;

@@ -132,13 +132,13 @@ fn a_backend_stays_while_its_pod_lives_and_its_generation_counts_up_when_it_is_g
     world.plan(&with);
 
     world.plan(&without(&[1, 2]));
-    assert_eq!((world.maps.backends[1].taken, world.maps.backends[1].generation), (1, 0));
+    assert_eq!((world.maps.backends[1].place, world.maps.backends[1].generation), (1, 0));
 
     world.plan(&without(&[1]));
-    assert_eq!((world.maps.backends[1].taken, world.maps.backends[1].generation), (0, 1));
+    assert_eq!((world.maps.backends[1].place, world.maps.backends[1].generation), (0, 1));
 
     world.plan(&with);
-    assert_eq!((world.maps.backends[1].taken, world.maps.backends[2].taken), (0, 1));
+    assert_eq!((world.maps.backends[1].place, world.maps.backends[2].place), (0, 1));
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn a_backend_of_weight_zero_is_programmed_and_never_chosen() {
 
     world.plan(&model(vec![(key(1, 80), vec![group("a", 1, &[(1, 0), (2, 3)])])], &[]));
 
-    assert_eq!(world.maps.backends.iter().filter(|backend| backend.taken == 1).count(), 2);
+    assert_eq!(world.maps.backends.iter().filter(|backend| backend.place == 1).count(), 2);
     assert_eq!(world.maps.members(world.maps.groups[0].backends), [1]);
 }
 

@@ -106,7 +106,7 @@ impl Vips {
                 && applies(entry.written, entry.frontends)
             {
                 entry.written = Some(entry.frontends);
-                writes.push(Write::SetVip { address, vip: Vip { frontends: entry.frontends } });
+                writes.push(Write::SetVip { address, vip: Vip { frontends: entry.frontends, answers: 1 } });
             }
         }
     }

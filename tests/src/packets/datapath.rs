@@ -11,7 +11,8 @@ use aya::{Ebpf, EbpfLoader, Pod};
 use gateway_common::maps::{self, Capacities};
 use gateway_common::{
     Address, Admitted, Affinity, Backend, Client, Connections, ConntrackEntry, Counter, Cursor, DropReason, Event,
-    FilterWord, Flow, Frontend, FrontendKey, Port, Protocol, Settings, Slot, SlotRange, SourceRange, Traffic, Vip,
+    FilterWord, Flow, Frontend, FrontendKey, Place, Port, Protocol, Settings, Slot, SlotRange, SourceRange, Traffic,
+    Vip,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -173,7 +174,7 @@ impl Datapath {
     pub fn add_vip(&mut self, vip: IpAddr) -> Result<()> {
         let address = vip.into();
         self.set_filter(maps::VIP_FILTER, address)?;
-        self.insert(maps::VIPS, [(address, Vip { frontends: 1 })])
+        self.insert(maps::VIPS, [(address, Vip { frontends: 1, answers: 1 })])
     }
 
     /// Sets the bit of an address in a filter, which makes it perhaps ours and nothing more.
@@ -208,7 +209,21 @@ impl Datapath {
         if id == next {
             let (address, port) = (backend.ip().into(), Port::new(backend.port()));
             self.set_filter(maps::BACKEND_FILTER, address)?;
-            self.set(maps::BACKENDS, [(id, Backend { address, pod: 1, generation: 1, port, protocol, taken: 1 })])?;
+            self.set(
+                maps::BACKENDS,
+                [(
+                    id,
+                    Backend {
+                        address,
+                        source: Address::UNSPECIFIED,
+                        pod: 1,
+                        generation: 1,
+                        port,
+                        protocol,
+                        place: Place::Here as u8,
+                    },
+                )],
+            )?;
         }
         Ok(id)
     }

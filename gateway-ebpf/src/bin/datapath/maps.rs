@@ -142,8 +142,8 @@ impl Tables for Maps {
         let service = SERVICES.get_ptr(frontend)?;
         // SAFETY: an array's element stays where it is for the life of the map.
         let (groups, service) = unsafe { (read_range(&raw const (*service).groups), &*service) };
-        let Service { affinity_timeout_sec, algorithm, restricted, .. } = *service;
-        Some(Service { groups, affinity_timeout_sec, algorithm, restricted, _reserved: [0; 2] })
+        let Service { affinity_timeout_sec, algorithm, restricted, mode, .. } = *service;
+        Some(Service { groups, affinity_timeout_sec, algorithm, restricted, mode, _reserved: 0 })
     }
 
     #[inline(always)]

@@ -15,7 +15,8 @@ const NO_BACKEND: Backend = Backend {
     generation: 0,
     port: Port::new(0),
     protocol: Protocol::new(0),
-    taken: 0,
+    source: Address::UNSPECIFIED,
+    place: 0,
 };
 const NO_GROUP: Group = Group { backends: SlotRange::EMPTY, reference: 0, frontend: 0, _reserved: 0 };
 
@@ -88,7 +89,7 @@ impl Maps {
                 assert!(group.reference != 0 && group.frontend == id, "{key} leads to foreign group {group_id}");
                 for &member in self.members(group.backends) {
                     let backend = self.backends[member as usize];
-                    assert_eq!(backend.taken, 1, "{key} leads to free backend {member}");
+                    assert_ne!(backend.place, 0, "{key} leads to free backend {member}");
                     assert!(is_set(&self.backend_filter, &backend.address), "{member} is filtered out");
                 }
             }
@@ -124,7 +125,7 @@ impl Maps {
             && slots.is_empty()
             && sources.is_empty()
             && affinities.is_empty()
-            && backends.values().all(|backend| backend.taken == 0)
+            && backends.values().all(|backend| backend.place == 0)
             && self.vip_filter.iter().chain(&self.backend_filter).all(|&bits| bits == 0)
     }
 }
