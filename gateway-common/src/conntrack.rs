@@ -35,8 +35,10 @@ pub struct ConntrackEntry {
     pub fin_sent: u8,
     /// 1 once a FIN was seen in the twin's direction.
     pub fin_received: u8,
+    /// See [`ConntrackEntry::is_redirected`].
+    pub path: u8,
     /// Always zero.
-    pub _reserved: [u8; 4],
+    pub _reserved: [u8; 3],
 }
 
 impl ConntrackEntry {
@@ -77,6 +79,12 @@ impl ConntrackEntry {
             _ => None,
         }
     }
+
+    /// Whether the datapath sends the flow's packets on by itself, in both directions.
+    #[inline(always)]
+    pub const fn is_redirected(&self) -> bool {
+        self.path == FlowPath::Redirect as u8
+    }
 }
 
 /// How far a flow has come; it decides how long an idle entry is kept.
@@ -114,4 +122,15 @@ pub enum Direction {
     Forward = 1,
     /// From the backend to the client.
     Reverse = 2,
+}
+
+/// Who takes a flow's packets on, once they are rewritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FlowPath {
+    /// The host routes them: flows to Pods of this node.
+    Host = 0,
+    /// The datapath sends them from where they came in, both directions: flows that bear a source address of this node,
+    /// of which the host's netfilter would see half.
+    Redirect = 1,
 }

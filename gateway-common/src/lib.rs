@@ -24,7 +24,7 @@ mod settings;
 pub use address::{Address, Port, Protocol};
 pub use backend::{Backend, Place};
 pub use client::{Admitted, Affinity, Client, SourceRange};
-pub use conntrack::{ConntrackEntry, Direction, FlowState};
+pub use conntrack::{ConntrackEntry, Direction, FlowPath, FlowState};
 pub use counters::{Connections, Counter, Event, Traffic};
 pub use drop_reason::DropReason;
 pub use filter::FilterWord;

@@ -41,6 +41,18 @@ impl Difference {
         Self(fold_to_32(self.0 as u64 + other.0 as u64))
     }
 
+    /// From a sum of words as the kernel's helpers give it.
+    #[inline(always)]
+    pub const fn from_sum(sum: u32) -> Self {
+        Self(sum)
+    }
+
+    /// The checksum of words whose sum this is, their own checksum field being zero.
+    #[inline(always)]
+    pub const fn finish(self) -> [u8; 2] {
+        (!fold_to_16(self.0 as u64)).to_ne_bytes()
+    }
+
     /// The number the kernel's helpers take as `to` with `from` 0.
     #[inline(always)]
     pub const fn get(self) -> u32 {
@@ -53,6 +65,16 @@ impl Difference {
         let sum = !u16::from_ne_bytes(checksum) as u32 as u64 + self.0 as u64;
         (!fold_to_16(sum)).to_ne_bytes()
     }
+}
+
+/// What adding words to a checksum's sum does, beside what `seed` does already.
+#[inline(always)]
+pub fn sum_words(words: &[u32], seed: Difference) -> Difference {
+    let mut sum = u64::from(seed.0);
+    for word in words {
+        sum += u64::from(*word);
+    }
+    Difference(fold_to_32(sum))
 }
 
 #[inline(always)]

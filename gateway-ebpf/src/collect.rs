@@ -3,7 +3,7 @@
 
 use gateway_common::{Direction, Event, Flow, FlowState, Settings};
 
-use crate::conntrack::forget;
+use crate::conntrack::{forget, twin};
 use crate::tables::Tables;
 
 /// Deletes both entries of a candidate's flow if the flow is idle. Says whether it was.
@@ -12,7 +12,7 @@ pub fn collect<T: Tables>(candidate: &Flow, settings: &Settings, tables: &T) -> 
     let Some(entry) = tables.conntrack(candidate) else { return false };
     let mut last_seen_ns = entry.last_seen_ns;
     let mut state = entry.state;
-    let twin = tables.conntrack(&entry.twin(candidate.protocol)).filter(|twin| twin.is_twin_of(candidate));
+    let twin = twin(entry, candidate.protocol, tables).filter(|twin| twin.is_twin_of(candidate));
     if let Some(twin) = &twin {
         last_seen_ns = last_seen_ns.max(twin.last_seen_ns);
     }

@@ -52,7 +52,7 @@ pub fn reply_standing<T: Tables>(
     flags: Option<TcpFlags>,
     tables: &T,
 ) -> ReplyStanding {
-    if flags.is_some_and(TcpFlags::answers) && is_over(&entry.twin(flow.protocol), tables) {
+    if flags.is_some_and(TcpFlags::answers) && is_over(entry, flow.protocol, tables) {
         ReplyStanding::Foreign
     } else if tables.is_current(entry.backend, entry.generation) {
         ReplyStanding::Alive
@@ -62,8 +62,8 @@ pub fn reply_standing<T: Tables>(
 }
 
 #[inline(always)]
-fn is_over<T: Tables>(flow: &Flow, tables: &T) -> bool {
-    tables.conntrack(flow).is_some_and(|entry| entry.state == FlowState::Closing as u8)
+fn is_over<T: Tables>(reverse: &ConntrackEntry, protocol: Protocol, tables: &T) -> bool {
+    twin(reverse, protocol, tables).is_some_and(|entry| entry.state == FlowState::Closing as u8)
 }
 
 /// Notes that a packet to a VIP was seen.
@@ -94,7 +94,7 @@ pub fn advance_reply<T: Tables>(entry: &mut ConntrackEntry, flags: Option<TcpFla
     if flags.carries_on() {
         return;
     }
-    let Some(forward) = tables.conntrack(&entry.twin(protocol)) else { return };
+    let Some(forward) = twin(entry, protocol, tables) else { return };
     if flags.fin() {
         forward.fin_received = 1;
     }
@@ -119,7 +119,17 @@ const fn has_both_fins(forward: &ConntrackEntry) -> bool {
 
 #[inline(always)]
 fn was_answered<T: Tables>(forward: &ConntrackEntry, protocol: Protocol, tables: &T) -> bool {
-    tables.conntrack(&forward.twin(protocol)).is_some_and(|reverse| reverse.state != FlowState::Syn as u8)
+    twin(forward, protocol, tables).is_some_and(|reverse| reverse.state != FlowState::Syn as u8)
+}
+
+/// The entry of the other direction.
+#[inline(always)]
+pub fn twin<'a, T: Tables>(
+    entry: &ConntrackEntry,
+    protocol: Protocol,
+    tables: &'a T,
+) -> Option<&'a mut ConntrackEntry> {
+    tables.conntrack(tables.twin_key(entry, protocol)?)
 }
 
 /// Removes both entries of a flow, of which `entry` is the one with the key `flow`. The one who removes the forward
@@ -128,10 +138,10 @@ fn was_answered<T: Tables>(forward: &ConntrackEntry, protocol: Protocol, tables:
 #[inline(always)]
 pub fn forget<T: Tables>(flow: &Flow, entry: &ConntrackEntry, tables: &T) {
     let ConntrackEntry { frontend, backend, direction, .. } = *entry;
-    let twin = entry.twin(flow.protocol);
-    let agreed = tables.conntrack(&twin).is_some_and(|other| other.is_twin_of(flow));
+    let Some(twin) = tables.twin_key(entry, flow.protocol) else { return };
+    let agreed = tables.conntrack(twin).is_some_and(|other| other.is_twin_of(flow));
     let removed = tables.untrack(flow);
-    let removed_twin = agreed && tables.untrack(&twin);
+    let removed_twin = agreed && tables.untrack(twin);
     if if direction == Direction::Forward as u8 { removed } else { removed_twin } {
         tables.count_end(frontend, backend);
     }

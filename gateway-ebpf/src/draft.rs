@@ -1,7 +1,8 @@
 //! A new flow in the making: its two entries, one after the other, in one place outside the stack.
 
 use gateway_common::{
-    Affinity, Backend, ConntrackEntry, Direction, Flow, FlowState, Port, Protocol, Service, SourceRange,
+    Address, Affinity, Backend, ConntrackEntry, Direction, Flow, FlowPath, FlowState, Place, Port, Protocol, Service,
+    SourceRange,
 };
 
 /// What became of a new flow that has found a backend.
@@ -27,6 +28,10 @@ pub struct Draft {
     pub affinity: Affinity,
     /// What stands behind the frontend.
     pub service: Service,
+    /// 1 if a flow that is over may be removed where it holds the key of the replies.
+    pub may_replace: u8,
+    /// Always zero.
+    pub _reserved: [u8; 7],
 }
 
 impl Draft {
@@ -48,9 +53,34 @@ impl Draft {
             if attempt == 0 { flow.source_port } else { another_port(flow.source_port, attempt) };
         self.reply.protocol = flow.protocol;
         self.reply._reserved = [0; 3];
+        self.entry.path = FlowPath::Host as u8;
+        self.may_replace = 1;
     }
 
-    /// What both entries have in common, but for the ids.
+    /// Has the backend answer to an address of this node instead, if it could not or must not answer to the client's:
+    /// a Pod elsewhere, and one that is its own client. Says whether it does; [`Address::UNSPECIFIED`] is none to answer to.
+    #[inline(always)]
+    pub fn hide_client(&mut self, flow: &Flow, backend: &Backend) -> bool {
+        let is_hairpin = backend.address.difference(&flow.source) == 0;
+        let is_elsewhere = backend.place == Place::Elsewhere as u8;
+        if !is_hairpin && !is_elsewhere {
+            return false;
+        }
+        self.reply.destination = backend.source;
+        if is_hairpin && backend.source.difference(&Address::UNSPECIFIED) == 0 {
+            self.reply.destination = flow.destination;
+        }
+        self.entry.path = FlowPath::Redirect as u8;
+        true
+    }
+
+    /// Whether there is an address that the backend can answer to.
+    #[inline(always)]
+    pub const fn is_answerable(&self) -> bool {
+        self.reply.destination.difference(&Address::UNSPECIFIED) != 0
+    }
+
+    /// What both entries have in common, but for the ids and the path.
     #[inline(always)]
     pub const fn begin_entry(&mut self, protocol: Protocol, now_ns: u64) {
         let state = match protocol {
@@ -61,7 +91,7 @@ impl Draft {
         self.entry.state = state as u8;
         self.entry.fin_sent = 0;
         self.entry.fin_received = 0;
-        self.entry._reserved = [0; 4];
+        self.entry._reserved = [0; 3];
     }
 
     /// Makes it the entry of the replies, whose packets are rewritten to the opposite of the flow.

@@ -3,7 +3,7 @@
 //! The reverse entry is inserted first, because it decides uniqueness: one client port towards two VIPs that
 //! meet on one backend would give two flows the same replies. Such a flow selects again, then has its source
 //! port translated; an entry is never overwritten. With affinity it does not select again, since the client is to stay
-//! with its backend.
+//! with its backend. A backend elsewhere sees a port of this node: of these there is a range to try.
 
 use gateway_common::{DropReason, Event, Flow, FlowState, FrontendKey};
 
@@ -49,9 +49,16 @@ pub fn establish<T: Tables>(flow: &Flow, tables: &T) -> Result<Established, Drop
         if draft.service.has_affinity() && draft.affinity.backend == NOBODY {
             affinity::remember(draft, tables);
         }
-        match track(flow, draft, tables) {
+        let is_hidden = draft.hide_client(flow, backend);
+        if is_hidden && !draft.is_answerable() {
+            return Err(DropReason::NoRoute);
+        }
+        let tracked = if is_hidden { tables.find_port(flow) } else { tables.track_draft(flow) };
+        match tracked {
             Tracked::Begun => {
-                if is_translated {
+                if is_hidden {
+                    tables.count_event(Event::SourceTranslated);
+                } else if is_translated {
                     tables.count_event(Event::PortTranslated);
                 }
                 tables.count_begin(frontend, backend_id);
@@ -61,6 +68,8 @@ pub fn establish<T: Tables>(flow: &Flow, tables: &T) -> Result<Established, Drop
                 tables.count_event(Event::LostStep);
                 return Ok(Established::Known);
             }
+            // All ports were tried, and another backend is not to bear what this one cannot.
+            Tracked::Collision if is_hidden => return Err(DropReason::NoSourcePort),
             Tracked::Collision => tables.count_event(Event::LostStep),
             Tracked::Full => return Err(DropReason::ConntrackFull),
         }
@@ -69,7 +78,9 @@ pub fn establish<T: Tables>(flow: &Flow, tables: &T) -> Result<Established, Drop
 }
 
 /// What became of an attempt to track a flow.
-enum Tracked {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Tracked {
     /// Both entries are ours.
     Begun,
     /// Another CPU tracked the flow first; its choice stands.
@@ -80,13 +91,14 @@ enum Tracked {
     Full,
 }
 
-/// Inserts the entry of the replies, then the flow's own; on failure the first is removed.
+/// Inserts the entry of the replies that the draft expects, then the flow's own; on failure the first is removed.
 #[inline(always)]
-fn track<T: Tables>(flow: &Flow, draft: &mut Draft, tables: &T) -> Tracked {
+pub fn track_draft<T: Tables>(flow: &Flow, tables: &T) -> Tracked {
+    let Some(draft) = tables.draft() else { return Tracked::Full };
     draft.turn_to_reply(flow);
     let mut inserted = tables.track(&draft.reply, &draft.entry);
     if inserted == Err(TrackError::Exists) {
-        match occupant(flow, &draft.reply, tables) {
+        match occupant(flow, draft, tables) {
             Occupant::SameFlow => {}
             Occupant::Other => return Tracked::Collision,
             Occupant::Left => {
@@ -123,13 +135,17 @@ enum Occupant {
 }
 
 #[inline(always)]
-fn occupant<T: Tables>(flow: &Flow, reply: &Flow, tables: &T) -> Occupant {
+fn occupant<T: Tables>(flow: &Flow, draft: &Draft, tables: &T) -> Occupant {
+    let reply = &draft.reply;
     let Some(found) = tables.conntrack(reply) else { return Occupant::Left };
     let stale = !tables.is_current(found.backend, found.generation);
     if !stale && found.is_twin_of(flow) {
         return Occupant::SameFlow;
     }
-    let other = tables.conntrack(&found.twin(reply.protocol)).filter(|forward| forward.is_twin_of(reply));
+    if draft.may_replace == 0 {
+        return Occupant::Other;
+    }
+    let other = conntrack::twin(found, reply.protocol, tables).filter(|forward| forward.is_twin_of(reply));
     // Without its forward entry it is over, unless another CPU is about to add that.
     let over = other.map_or(found.last_seen_ns != tables.now_ns(), |forward| forward.state == FlowState::Closing as u8);
     if !stale && !over {

@@ -7,10 +7,12 @@ mod ethernet;
 mod icmp;
 mod ipv4;
 mod ipv6;
+mod neighbour;
 mod transport;
 
 pub use ethernet::{EtherType, EthernetHeader, VlanTag};
 pub use icmp::IcmpHeader;
 pub use ipv4::Ipv4Header;
 pub use ipv6::{FragmentHeader, Ipv6Extension, Ipv6Header};
+pub use neighbour::{ArpPacket, NeighbourSolicitation};
 pub use transport::{Ports, TcpFlags, TcpHeader, TransportStart, checksum_offset};

@@ -9,6 +9,7 @@
 mod affinity;
 pub mod checksum;
 pub mod collect;
+pub mod complaint;
 mod conntrack;
 pub mod draft;
 pub mod establish;
@@ -18,6 +19,8 @@ pub mod parse;
 pub mod quoted;
 pub mod rewrite;
 mod select;
+pub mod solicitation;
+pub mod source_port;
 pub mod tables;
 pub mod verdict;
 
@@ -46,8 +49,15 @@ pub fn ingress<'a, T: Tables>(
 ) -> Verdict<'a> {
     match headers.locate(packet, link) {
         Located::Ip => {}
+        Located::Arp => {
+            let target = solicitation::arp_target(packet, headers);
+            return target.map_or(Verdict::Pass, |target| solicitation::judge(&target, tables));
+        }
         Located::NotIp => return Verdict::Pass,
         Located::Truncated => return Verdict::Truncated(Shortage::Unknown),
+    }
+    if let Some(target) = solicitation::ndp_target(packet, headers) {
+        return solicitation::judge(&target, tables);
     }
     if !tables.may_be_vip(&headers.flow.destination) {
         return Verdict::Pass;
@@ -61,6 +71,7 @@ pub fn ingress<'a, T: Tables>(
         Transport::Tcp(flags) => to_vip(headers, Some(flags), tables),
         Transport::Udp => to_vip(headers, None, tables),
         Transport::Icmp => Verdict::Icmp,
+        Transport::FirstFragment if is_redirected_reply(&headers.flow, tables) => Verdict::Drop(DropReason::Fragment),
         Transport::FirstFragment | Transport::Fragment => at_vip(headers, Verdict::Drop(DropReason::Fragment), tables),
         Transport::Other => at_vip(headers, Verdict::Drop(DropReason::Protocol), tables),
         Transport::Malformed => at_vip(headers, Verdict::Drop(DropReason::Malformed), tables),
@@ -78,7 +89,7 @@ pub fn egress<'a, T: Tables>(
 ) -> Verdict<'a> {
     match headers.locate(packet, link) {
         Located::Ip => {}
-        Located::NotIp => return Verdict::Pass,
+        Located::Arp | Located::NotIp => return Verdict::Pass,
         Located::Truncated => return Verdict::Truncated(Shortage::Unknown),
     }
     if !tables.may_be_backend(&headers.flow.source) && !headers.may_be_icmp() {
@@ -130,6 +141,10 @@ fn at_vip<'a, T: Tables>(headers: &Headers, verdict: Verdict<'a>, tables: &T) ->
 fn to_vip<'a, T: Tables>(headers: &'a Headers, flags: Option<TcpFlags>, tables: &'a T) -> Verdict<'a> {
     let flow = &headers.flow;
     if let Some(entry) = tables.conntrack(flow) {
+        if entry.direction == Direction::Reverse as u8 {
+            // One that the host routes is not rewritten before it is sent.
+            return if entry.is_redirected() { reply(headers, entry, flags, tables) } else { Verdict::Pass };
+        }
         let standing = conntrack::standing(entry, flags, tables);
         if standing == Standing::Alive {
             conntrack::advance(entry, flags, flow.protocol, tables);
@@ -144,7 +159,7 @@ fn to_vip<'a, T: Tables>(headers: &'a Headers, flags: Option<TcpFlags>, tables: 
     let entry = match tables.establish(flow) {
         Ok(Established::Begun) => tables.draft().map(|draft| &draft.entry),
         Ok(Established::Known) => tables.conntrack(flow).map(|entry| &*entry),
-        Err(reason @ DropReason::SourceDenied) => return Verdict::Drop(reason),
+        Err(reason @ (DropReason::SourceDenied | DropReason::NoRoute)) => return Verdict::Drop(reason),
         Err(reason) => return at_vip(headers, Verdict::Refuse(reason), tables),
     };
     match entry {
@@ -155,8 +170,19 @@ fn to_vip<'a, T: Tables>(headers: &'a Headers, flags: Option<TcpFlags>, tables: 
 
 #[inline(always)]
 fn from_backend<'a, T: Tables>(headers: &'a Headers, flags: Option<TcpFlags>, tables: &'a T) -> Verdict<'a> {
+    let Some(entry) = reply_entry(&headers.flow, tables) else { return Verdict::Pass };
+    reply(headers, entry, flags, tables)
+}
+
+/// A packet that has met the entry of its flow's replies.
+#[inline(always)]
+fn reply<'a, T: Tables>(
+    headers: &'a Headers,
+    entry: &'a mut ConntrackEntry,
+    flags: Option<TcpFlags>,
+    tables: &'a T,
+) -> Verdict<'a> {
     let flow = &headers.flow;
-    let Some(entry) = reply_entry(flow, tables) else { return Verdict::Pass };
     match conntrack::reply_standing(flow, entry, flags, tables) {
         ReplyStanding::Alive => {
             conntrack::advance_reply(entry, flags, flow.protocol, tables);
@@ -170,13 +196,20 @@ fn from_backend<'a, T: Tables>(headers: &'a Headers, flags: Option<TcpFlags>, ta
     }
 }
 
+/// The entry of replies that the host routes.
 #[inline(always)]
 fn reply_entry<'a, T: Tables>(flow: &Flow, tables: &'a T) -> Option<&'a mut ConntrackEntry> {
-    tables.conntrack(flow).filter(|entry| entry.direction == Direction::Reverse as u8)
+    tables.conntrack(flow).filter(|entry| entry.direction == Direction::Reverse as u8 && !entry.is_redirected())
+}
+
+#[inline(always)]
+fn is_redirected_reply<T: Tables>(flow: &Flow, tables: &T) -> bool {
+    tables.conntrack(flow).is_some_and(|entry| entry.direction == Direction::Reverse as u8 && entry.is_redirected())
 }
 
 #[inline(always)]
 fn forward<'a, T: Tables>(headers: &'a Headers, entry: &'a ConntrackEntry, tables: &T) -> Verdict<'a> {
     tables.count_packet(entry.frontend, entry.backend);
-    Verdict::Forward(Rewrite { headers, entry })
+    let rewrite = Rewrite { headers, entry };
+    if entry.is_redirected() { Verdict::Redirect(rewrite) } else { Verdict::Forward(rewrite) }
 }

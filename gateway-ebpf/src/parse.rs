@@ -62,6 +62,8 @@ enum Fragment {
 pub enum Located {
     /// It.
     Ip,
+    /// An ARP packet: [`Headers::network_offset`] says where.
+    Arp,
     /// Another protocol.
     NotIp,
     /// The packet's linear part ends too early.
@@ -151,6 +153,10 @@ impl Headers {
         match ether_type {
             EtherType::IPV4 => self.read_ipv4(packet, offset),
             EtherType::IPV6 => self.read_ipv6(packet, offset),
+            EtherType::ARP => {
+                self.network_offset = offset as u16;
+                Located::Arp
+            }
             _ => Located::NotIp,
         }
     }

@@ -47,6 +47,8 @@ pub struct QuotedRewrite<'a> {
     pub quoted: &'a Headers,
     /// The quoted flow to be.
     pub flow: &'a Flow,
+    /// Whether the flow's packets are sent on from here, and so is this message.
+    pub is_redirected: bool,
     /// What the quoted addresses do to checksums over them.
     addresses: Difference,
 }
@@ -90,18 +92,20 @@ pub fn plan<'a, T: Tables>(
     if !tables.is_current(entry.backend, entry.generation) {
         return None;
     }
+    let is_redirected = entry.is_redirected();
     quote.flow = entry.twin(quoted.flow.protocol);
     let (quoted, flow) = (&quote.headers, &quote.flow);
     let addresses = flow_difference(quoted.family, &quoted.flow, &flow.source, &flow.destination);
-    Some(QuotedRewrite { outer, quoted, flow, addresses })
+    Some(QuotedRewrite { outer, quoted, flow, is_redirected, addresses })
 }
 
 impl QuotedRewrite<'_> {
-    /// Source address to be of the outer header: an end of the flow is translated, a router stays itself.
+    /// Source address to be of the outer header: an end of the flow is translated, a router stays itself. Of a flow that is
+    /// redirected the receiver knows only the address that it sends to; it may not even have a way to the router.
     #[inline(always)]
     pub fn source(&self) -> &Address {
         let source = &self.outer.flow.source;
-        if *source == self.quoted.flow.destination { &self.flow.destination } else { source }
+        if self.is_redirected || *source == self.quoted.flow.destination { &self.flow.destination } else { source }
     }
 
     /// Destination address to be of the outer header: the end of the flow that sent what is quoted.

@@ -1,11 +1,12 @@
 //! What the pipeline asks of the maps. The kernel shell answers with maps, the tests with ordinary collections.
 
 use gateway_common::{
-    Address, Affinity, Backend, Client, ConntrackEntry, DropReason, Event, Flow, Frontend, FrontendKey, Group, Service,
-    Slot, SourceRange,
+    Address, Affinity, Backend, Client, ConntrackEntry, DropReason, Event, Flow, Frontend, FrontendKey, Group,
+    Protocol, Service, Settings, Slot, SourceRange,
 };
 
 use crate::draft::{Draft, Established};
+use crate::establish::Tracked;
 
 /// The tables of the datapath, as one packet sees them.
 pub trait Tables {
@@ -15,6 +16,8 @@ pub trait Tables {
     fn may_be_backend(&self, address: &Address) -> bool;
     /// Whether the address exposes nothing but its frontends.
     fn is_vip(&self, address: &Address) -> bool;
+    /// Whether it is a VIP that this node does not answer for when somebody asks the segment.
+    fn is_unanswered(&self, address: &Address) -> bool;
 
     /// The frontend that clients reach by this key.
     fn frontend(&self, key: &FrontendKey) -> Option<Frontend>;
@@ -51,14 +54,24 @@ pub trait Tables {
     /// A place to draft a new flow in: a kernel program's stack is too short for it.
     #[expect(clippy::mut_from_ref, reason = "the place is this CPU's own while the packet is looked at")]
     fn draft(&self) -> Option<&mut Draft>;
+    /// The key of the other direction's entry, in a place that the next such question overwrites.
+    fn twin_key(&self, entry: &ConntrackEntry, protocol: Protocol) -> Option<&Flow>;
     /// Adds an entry unless the key has one.
     fn track(&self, flow: &Flow, entry: &ConntrackEntry) -> Result<(), TrackError>;
     /// Removes an entry and says whether there was one.
     fn untrack(&self, flow: &Flow) -> bool;
 
-    /// Calls [`crate::establish::establish`]. Asked here so that the kernel shell can make it a function that the
-    /// verifier checks once and not for every path that leads to it.
+    /// Calls [`crate::establish::establish`]. This and the next two are asked here so that the kernel shell can make each
+    /// a function that the verifier checks once and not for every path that leads to it.
     fn establish(&self, flow: &Flow) -> Result<Established, DropReason>;
+    /// Calls [`crate::establish::track_draft`].
+    fn track_draft(&self, flow: &Flow) -> Tracked;
+    /// Calls [`crate::source_port::find_port`].
+    fn find_port(&self, flow: &Flow) -> Tracked;
+    /// What the agent's flags say.
+    fn settings(&self) -> Option<&Settings>;
+    /// How many flows a backend was ever given.
+    fn connections_begun(&self, backend: u32) -> u64;
 
     /// Counts a packet of a tracked flow.
     fn count_packet(&self, frontend: u32, backend: u32);

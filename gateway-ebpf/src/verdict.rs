@@ -12,6 +12,8 @@ pub enum Verdict<'a> {
     Pass,
     /// Ours: change it so, and let it go on.
     Forward(Rewrite<'a>),
+    /// Ours: change it so, and send it on from here, past the host.
+    Redirect(Rewrite<'a>),
     /// An ICMP message that may be about one of our flows: ask [`crate::icmp`].
     Icmp,
     /// Count the reason and let the packet go up: the host's stack answers RST or port unreachable.

@@ -35,6 +35,8 @@ pub struct EtherType;
 impl EtherType {
     /// IPv4.
     pub const IPV4: u16 = 0x0800;
+    /// ARP.
+    pub const ARP: u16 = 0x0806;
     /// IPv6.
     pub const IPV6: u16 = 0x86dd;
     /// An 802.1Q tag.

@@ -28,6 +28,12 @@ impl IcmpHeader {
         self.kind == 3 && self.code == 4
     }
 
+    /// ICMPv6 neighbour solicitation (RFC 4861 section 4.3).
+    #[inline(always)]
+    pub const fn is_neighbour_solicitation(&self) -> bool {
+        self.kind == 135 && self.code == 0
+    }
+
     /// ICMPv6 "packet too big" (RFC 4443 section 3.2).
     #[inline(always)]
     pub const fn is_packet_too_big(&self) -> bool {

@@ -44,6 +44,8 @@ pub struct Ipv4Header {
 }
 
 impl Ipv4Header {
+    /// Where the time to live stands.
+    pub const TTL: usize = 8;
     /// Where the checksum stands.
     pub const CHECKSUM: usize = 10;
     /// Where the source address stands.

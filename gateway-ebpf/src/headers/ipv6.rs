@@ -34,6 +34,8 @@ pub struct Ipv6Header {
 }
 
 impl Ipv6Header {
+    /// Where the hop limit stands.
+    pub const HOP_LIMIT: usize = 7;
     /// Where the source address stands.
     pub const SOURCE: usize = 8;
     /// Where the destination address stands.

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gateway_common::{
     Address, Affinity, Backend, Client, ConntrackEntry, DropReason, Event, Flow, FlowState, Frontend, FrontendKey,
-    Group, Place, Port, Protocol, Service, Slot, SlotRange, SourceRange,
+    Group, Place, Port, Protocol, Service, Settings, Slot, SlotRange, SourceRange,
 };
 
 use crate::draft::{Draft, Established};
-use crate::establish::establish;
+use crate::establish::{Tracked, establish, track_draft};
+use crate::source_port::find_port;
 use crate::tables::{Tables, TrackError};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -18,6 +19,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 pub struct Memory {
     vips: RefCell<BTreeSet<Address>>,
     doubtful: RefCell<BTreeSet<Address>>,
+    unanswered: RefCell<BTreeSet<Address>>,
     frontends: RefCell<BTreeMap<FrontendKey, u32>>,
     groups: RefCell<Vec<SlotRange>>,
     service: Cell<Service>,
@@ -29,11 +31,14 @@ pub struct Memory {
     #[expect(clippy::vec_box, reason = "a reference to an entry must stay good when the vector grows")]
     removed: RefCell<Vec<Box<UnsafeCell<ConntrackEntry>>>>,
     draft: UnsafeCell<Draft>,
+    twin: UnsafeCell<Flow>,
+    settings: Settings,
     limit: Cell<usize>,
     service_steps: Cell<u64>,
     group_steps: RefCell<BTreeMap<u32, u64>>,
     now_ns: Cell<u64>,
     active: RefCell<BTreeMap<u32, u64>>,
+    begun: RefCell<BTreeMap<u32, u64>>,
     events: RefCell<BTreeMap<u32, u64>>,
 }
 
@@ -54,6 +59,7 @@ impl Memory {
         let memory = Self {
             vips: RefCell::default(),
             doubtful: RefCell::default(),
+            unanswered: RefCell::default(),
             frontends: RefCell::default(),
             groups: RefCell::default(),
             service: Cell::new(Service::EMPTY),
@@ -70,12 +76,17 @@ impl Memory {
                 client: zerocopy::FromZeros::new_zeroed(),
                 affinity: zerocopy::FromZeros::new_zeroed(),
                 service: Service::EMPTY,
+                may_replace: 0,
+                _reserved: [0; 7],
             }),
+            twin: UnsafeCell::new(zerocopy::FromZeros::new_zeroed()),
+            settings: Settings::default(),
             limit: Cell::new(usize::MAX),
             service_steps: Cell::new(0),
             group_steps: RefCell::default(),
             now_ns: Cell::new(SECOND_NS),
             active: RefCell::default(),
+            begun: RefCell::default(),
             events: RefCell::default(),
         };
         memory.another_vip(vip, port);
@@ -193,6 +204,10 @@ impl Tables for Memory {
         self.vips.borrow().contains(address)
     }
 
+    fn is_unanswered(&self, address: &Address) -> bool {
+        self.unanswered.borrow().contains(address)
+    }
+
     fn frontend(&self, key: &FrontendKey) -> Option<Frontend> {
         self.frontends.borrow().get(key).map(|id| Frontend { id: *id })
     }
@@ -269,6 +284,13 @@ impl Tables for Memory {
         Some(unsafe { &mut *self.draft.get() })
     }
 
+    fn twin_key(&self, entry: &ConntrackEntry, protocol: Protocol) -> Option<&Flow> {
+        // SAFETY: the tests are single-threaded, and nobody keeps a key for longer than the next one is wanted.
+        let key = unsafe { &mut *self.twin.get() };
+        *key = entry.twin(protocol);
+        Some(key)
+    }
+
     fn track(&self, flow: &Flow, entry: &ConntrackEntry) -> Result<(), TrackError> {
         let mut conntrack = self.conntrack.borrow_mut();
         if conntrack.contains_key(flow) {
@@ -292,10 +314,27 @@ impl Tables for Memory {
         establish(flow, self)
     }
 
+    fn track_draft(&self, flow: &Flow) -> Tracked {
+        track_draft(flow, self)
+    }
+
+    fn find_port(&self, flow: &Flow) -> Tracked {
+        find_port(flow, self)
+    }
+
+    fn settings(&self) -> Option<&Settings> {
+        Some(&self.settings)
+    }
+
+    fn connections_begun(&self, backend: u32) -> u64 {
+        self.begun.borrow().get(&backend).copied().unwrap_or(0)
+    }
+
     fn count_packet(&self, _frontend: u32, _backend: u32) {}
 
     fn count_begin(&self, _frontend: u32, backend: u32) {
         *self.active.borrow_mut().entry(backend).or_default() += 1;
+        *self.begun.borrow_mut().entry(backend).or_default() += 1;
     }
 
     fn count_end(&self, _frontend: u32, backend: u32) {

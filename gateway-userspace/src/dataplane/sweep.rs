@@ -167,7 +167,7 @@ const fn is_idle(entry: &ConntrackEntry, settings: &Settings, now_ns: u64) -> bo
 
 #[cfg(test)]
 mod tests {
-    use gateway_common::{FlowState, Port};
+    use gateway_common::{FlowPath, FlowState, Port};
 
     use super::*;
 
@@ -185,7 +185,8 @@ mod tests {
             direction: Direction::Forward as u8,
             fin_sent: 0,
             fin_received: 0,
-            _reserved: [0; 4],
+            path: FlowPath::Host as u8,
+            _reserved: [0; 3],
         }
     }
 

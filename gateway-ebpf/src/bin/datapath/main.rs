@@ -4,9 +4,15 @@
 #![cfg_attr(target_arch = "bpf", expect(internal_features, reason = "atomic addition, see `maps`"))]
 
 #[cfg(target_arch = "bpf")]
+mod complain;
+#[cfg(target_arch = "bpf")]
+mod global;
+#[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod programs;
+#[cfg(target_arch = "bpf")]
+mod redirect;
 #[cfg(target_arch = "bpf")]
 mod tc;
 

@@ -2,21 +2,25 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST, bpf_fib_lookup};
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::btf_map;
 use gateway_common::{
     Address, Admitted, Affinity, Backend, Client, Connections, ConntrackEntry, Counter, Cursor, DropReason, Event,
-    FilterWord, Flow, Frontend, FrontendKey, Group, Service, Settings, Slot, SlotRange, SourceRange, Traffic, Vip,
+    FilterWord, Flow, Frontend, FrontendKey, Group, Protocol, Service, Settings, Slot, SlotRange, SourceRange, Traffic,
+    Vip,
     maps::{Capacities, MAX_AFFINITIES, MAX_CANDIDATES},
 };
+use gateway_ebpf::complaint::IcmpError;
 use gateway_ebpf::draft::{Draft, Established};
-use gateway_ebpf::establish::establish;
+use gateway_ebpf::establish::Tracked;
 use gateway_ebpf::parse::Headers;
 use gateway_ebpf::quoted::Quote;
 use gateway_ebpf::tables::{Tables, TrackError};
+
+use crate::global;
 
 const FLOW_ENTRIES: usize = Capacities::DEFAULT.conntrack_entries() as usize;
 const FRONTEND_IDS: usize = Capacities::DEFAULT.frontends as usize;
@@ -84,6 +88,9 @@ pub struct Scratch {
     /// What an ICMP error quotes.
     pub quote: Quote,
     draft: Draft,
+    twin: Flow,
+    way: bpf_fib_lookup,
+    error: IcmpError,
 }
 
 /// This CPU's place for headers.
@@ -91,6 +98,20 @@ pub struct Scratch {
 pub fn scratch() -> Option<&'static mut Scratch> {
     // SAFETY: this CPU's own value, which nobody else uses until the program ends; all zeros are valid headers.
     SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
+}
+
+/// This CPU's place for a question to the host's routes.
+#[inline(always)]
+pub fn way() -> Option<&'static mut bpf_fib_lookup> {
+    // SAFETY: this CPU's own value; nobody else uses this part of it, and any bytes are valid.
+    SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut (*scratch).way })
+}
+
+/// This CPU's place for an ICMP error of ours.
+#[inline(always)]
+pub fn icmp_error() -> Option<&'static mut IcmpError> {
+    // SAFETY: as above.
+    SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut (*scratch).error })
 }
 
 /// The maps, as one packet of this many bytes sees them.
@@ -129,6 +150,12 @@ impl Tables for Maps {
     #[inline(always)]
     fn is_vip(&self, address: &Address) -> bool {
         VIPS.get_ptr(address).is_some()
+    }
+
+    #[inline(always)]
+    fn is_unanswered(&self, address: &Address) -> bool {
+        // SAFETY: one aligned word is read; the element may be another's by then, whose word is as valid.
+        VIPS.get_ptr(address).is_some_and(|vip| unsafe { (*vip).answers } == 0)
     }
 
     #[inline(always)]
@@ -227,6 +254,14 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn twin_key(&self, entry: &ConntrackEntry, protocol: Protocol) -> Option<&Flow> {
+        // SAFETY: this CPU's own value; nobody else uses this part of it, nor keeps it for longer than is said.
+        let key = SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut (*scratch).twin })?;
+        *key = entry.twin(protocol);
+        Some(key)
+    }
+
+    #[inline(always)]
     fn track(&self, flow: &Flow, entry: &ConntrackEntry) -> Result<(), TrackError> {
         match CONNTRACK.insert(flow, entry, u64::from(BPF_NOEXIST)) {
             Ok(()) => Ok(()),
@@ -242,11 +277,27 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn establish(&self, flow: &Flow) -> Result<Established, DropReason> {
-        match establish_flow(flow) {
-            BEGUN => Ok(Established::Begun),
-            KNOWN => Ok(Established::Known),
-            reason => Err(DropReason::ALL.into_iter().find(|r| *r as u32 == reason).unwrap_or(DropReason::NoFrontend)),
-        }
+        global::establish(flow)
+    }
+
+    #[inline(always)]
+    fn track_draft(&self, flow: &Flow) -> Tracked {
+        global::track(flow)
+    }
+
+    #[inline(always)]
+    fn find_port(&self, flow: &Flow) -> Tracked {
+        global::track_with_port(flow)
+    }
+
+    #[inline(always)]
+    fn settings(&self) -> Option<&Settings> {
+        SETTINGS.get(0)
+    }
+
+    #[inline(always)]
+    fn connections_begun(&self, backend: u32) -> u64 {
+        BACKEND_CONNS.get(backend).map_or(0, |connections| connections.new)
     }
 
     #[inline(always)]
@@ -270,24 +321,6 @@ impl Tables for Maps {
     #[inline(always)]
     fn count_event(&self, event: Event) {
         count(EVENTS.get_ptr_mut(event as u32));
-    }
-}
-
-/// What [`establish_flow`] returns beside drop reasons: [`Established::Begun`].
-const BEGUN: u32 = u32::MAX;
-/// [`Established::Known`].
-const KNOWN: u32 = u32::MAX - 1;
-
-/// Begins a flow. A global function: the verifier checks it once, by the type of its argument, which the kernel
-/// knows from BTF and allows to be null.
-#[unsafe(no_mangle)]
-extern "C" fn establish_flow(flow: *const Flow) -> u32 {
-    // SAFETY: the verifier makes sure that the pointer is null or points to a flow.
-    let Some(flow) = (unsafe { flow.as_ref() }) else { return DropReason::NoFrontend as u32 };
-    match establish(flow, &Maps { packet_bytes: 0 }) {
-        Ok(Established::Begun) => BEGUN,
-        Ok(Established::Known) => KNOWN,
-        Err(reason) => reason as u32,
     }
 }
 

@@ -17,6 +17,7 @@ use gateway_ebpf::verdict::{Shortage, Verdict};
 use gateway_ebpf::{egress, icmp, ingress};
 
 use crate::maps::{Maps, Scratch, count_drop, scratch};
+use crate::redirect::{redirect, redirect_error};
 
 /// The next program of the chain decides (`include/uapi/linux/bpf.h`, `TCX_NEXT`); never `TC_ACT_OK`, which would
 /// end the chain.
@@ -79,7 +80,12 @@ fn decide_and_apply(skb: *mut __sk_buff, link: LinkHeader, hook: Hook, scratch: 
     match verdict {
         Verdict::Pass => Ok(TCX_NEXT),
         Verdict::Forward(rewrite) => Ok(done(apply(skb, &rewrite))),
-        Verdict::Icmp => Ok(icmp_message(skb, link)),
+        Verdict::Redirect(rewrite) => match hook {
+            Hook::Ingress => Ok(redirect(skb, link, &rewrite)),
+            // No such flow is looked for there.
+            Hook::Egress => Ok(TCX_NEXT),
+        },
+        Verdict::Icmp => Ok(icmp_message(skb, link, hook)),
         Verdict::Refuse(reason) => {
             count_drop(reason);
             Ok(TCX_NEXT)
@@ -90,7 +96,7 @@ fn decide_and_apply(skb: *mut __sk_buff, link: LinkHeader, hook: Hook, scratch: 
 }
 
 #[inline(always)]
-fn packet<'a>(skb: *mut __sk_buff) -> Packet<'a> {
+pub fn packet<'a>(skb: *mut __sk_buff) -> Packet<'a> {
     // SAFETY: the context the kernel handed to the program; both ends are read here, after any helper call.
     unsafe { Packet::from_raw((*skb).data as usize, (*skb).data_end as usize) }
 }
@@ -105,7 +111,7 @@ fn pull(skb: *mut __sk_buff) -> bool {
 }
 
 #[inline(always)]
-fn dropped(reason: DropReason) -> i32 {
+pub fn dropped(reason: DropReason) -> i32 {
     count_drop(reason);
     TC_ACT_SHOT
 }
@@ -120,7 +126,7 @@ fn done(applied: Option<()>) -> i32 {
 
 /// Gives a packet its new addresses and ports.
 #[inline(always)]
-fn apply(skb: *mut __sk_buff, rewrite: &Rewrite) -> Option<()> {
+pub fn apply(skb: *mut __sk_buff, rewrite: &Rewrite) -> Option<()> {
     let Headers { family, flow, .. } = rewrite.headers;
     let checksum = rewrite.headers.transport_offset() + checksum_offset(flow.protocol);
     let mangled = if flow.protocol == Protocol::UDP { u64::from(BPF_F_MARK_MANGLED_0) } else { 0 };
@@ -173,25 +179,25 @@ fn replace_checksum(skb: *mut __sk_buff, at: usize, from: u32, to: u32, flags: u
 }
 
 #[inline(always)]
-const fn ok(result: i64) -> Option<()> {
+pub const fn ok(result: i64) -> Option<()> {
     if result == 0 { Some(()) } else { None }
 }
 
 /// Writes into a packet's linear part.
-struct Writer {
+pub struct Writer {
     start: usize,
     end: usize,
 }
 
 impl Writer {
     #[inline(always)]
-    fn new(skb: *mut __sk_buff) -> Self {
+    pub fn new(skb: *mut __sk_buff) -> Self {
         // SAFETY: the context the kernel handed to the program; both ends are read here, after any helper call.
         unsafe { Self { start: (*skb).data as usize, end: (*skb).data_end as usize } }
     }
 
     #[inline(always)]
-    fn write<T: Copy>(&self, offset: usize, value: T) -> Option<()> {
+    pub fn write<T: Copy>(&self, offset: usize, value: T) -> Option<()> {
         let field = self.start + offset;
         if field + size_of::<T>() > self.end {
             return None;
@@ -206,7 +212,7 @@ impl Writer {
 /// Translates an ICMP error about a flow of ours; any other message passes. A function of its own, because it is
 /// rare and wants stack.
 #[inline(never)]
-fn icmp_message(skb: *mut __sk_buff, link: LinkHeader) -> i32 {
+fn icmp_message(skb: *mut __sk_buff, link: LinkHeader, hook: Hook) -> i32 {
     let Some(scratch) = scratch() else { return TCX_NEXT };
     pull(skb);
     let maps = Maps { packet_bytes: 0 };
@@ -214,7 +220,11 @@ fn icmp_message(skb: *mut __sk_buff, link: LinkHeader) -> i32 {
         return TCX_NEXT;
     };
     maps.count_event(Event::IcmpTranslated);
-    done(apply_quoted(skb, &rewrite))
+    let action = done(apply_quoted(skb, &rewrite));
+    if action == TCX_NEXT && rewrite.is_redirected && hook == Hook::Ingress {
+        return redirect_error(skb, link, &rewrite);
+    }
+    action
 }
 
 #[inline(always)]

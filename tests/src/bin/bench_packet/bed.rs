@@ -12,7 +12,7 @@ use anyhow::{Result, ensure};
 use beeline_tests::packets::{Datapath, Packet, Program, Service};
 use gateway_common::maps::{self, Capacities};
 use gateway_common::{
-    Address, ConntrackEntry, Cursor, Direction, FilterWord, Flow, FlowState, Frontend, FrontendKey, Port, Protocol,
+    Address, ConntrackEntry, Cursor, Direction, FilterWord, Flow, FlowPath, FlowState, Frontend, FrontendKey, Port, Protocol,
 };
 use serde::Serialize;
 
@@ -197,7 +197,8 @@ impl Bed {
             direction: direction as u8,
             fin_sent: 0,
             fin_received: 0,
-            _reserved: [0; 4],
+            path: FlowPath::Host as u8,
+            _reserved: [0; 3],
         }
     }
 

@@ -1,0 +1,123 @@
+//! Turns a packet into the ICMP error that tells its sender about it, and sends that back the way the packet came.
+
+use core::ptr::null_mut;
+
+use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
+use aya_ebpf::bindings::{__sk_buff, BPF_F_RECOMPUTE_CSUM, TC_ACT_SHOT};
+use aya_ebpf::helpers::{
+    bpf_csum_diff, bpf_redirect, bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes,
+};
+use gateway_common::Event;
+use gateway_ebpf::checksum::Difference;
+use gateway_ebpf::complaint::{Complaint, IcmpError, QUOTE_BYTES, QUOTE_WORDS, V4_BYTES, V6_BYTES};
+use gateway_ebpf::headers::EthernetHeader;
+use gateway_ebpf::parse::{Family, Headers};
+use gateway_ebpf::tables::Tables;
+
+use crate::maps::{Maps, count_drop, icmp_error};
+use crate::tc::{ok, packet};
+
+/// What of the transport header has to be quoted, so that the sender knows its flow.
+const TRANSPORT_BYTES: usize = 8;
+
+/// Ends a packet for a reason that its sender is told.
+#[inline(never)]
+pub fn complain(skb: *mut __sk_buff, headers: &Headers, complaint: Complaint) -> i32 {
+    count_drop(complaint.reason());
+    if answer(skb, headers, complaint).is_none() {
+        return TC_ACT_SHOT;
+    }
+    Maps { packet_bytes: 0 }.count_event(Event::IcmpSent);
+    // SAFETY: the context the kernel handed to the program.
+    unsafe { bpf_redirect((*skb).ifindex, 0) as i32 }
+}
+
+/// Replaces the packet by the error.
+///
+/// The quotation is a copy, and the packet's own beginning stays behind it: the kernel may still want to complete a
+/// checksum there, which must not change what the error's own checksum covers. Where it does not, the rest is cut off.
+#[inline(always)]
+fn answer(skb: *mut __sk_buff, headers: &Headers, complaint: Complaint) -> Option<()> {
+    let network = headers.network_offset();
+    // SAFETY: the context the kernel handed to the program.
+    let bytes = (unsafe { (*skb).len } as usize).saturating_sub(network).min(QUOTE_BYTES);
+    if headers.transport_offset() + TRANSPORT_BYTES > network + bytes {
+        return None;
+    }
+    let error = icmp_error()?;
+    load(skb, network, error, bytes)?;
+    let sum = sum(error)?;
+    error.write_headers(complaint, headers.family, &headers.flow, bytes as u16, sum);
+    // This also ends a train of segments, which could not be given room.
+    cut(skb, network + bytes)?;
+    let header_bytes = match headers.family {
+        Family::V4 => V4_BYTES,
+        Family::V6 => V6_BYTES,
+    };
+    make_room(skb, header_bytes + bytes)?;
+    match headers.family {
+        Family::V4 => store(skb, network, &error.headers, V4_BYTES as u32)?,
+        Family::V6 => store(skb, network, &error.headers, V6_BYTES as u32)?,
+    }
+    store(skb, network + header_bytes, &error.quotation, bounded(bytes)?)?;
+    // The kernel refuses while it has a checksum to complete behind the end; what is there then means nothing.
+    let _ = cut(skb, network + header_bytes + bytes);
+    turn_round(skb, network)
+}
+
+/// Copies the packet's beginning, with zeros behind its end.
+#[inline(always)]
+fn load(skb: *mut __sk_buff, offset: usize, error: &mut IcmpError, bytes: usize) -> Option<()> {
+    error.quotation = [0; QUOTE_WORDS];
+    let (to, bytes) = (error.quotation.as_mut_ptr().cast(), bounded(bytes)?);
+    // SAFETY: the context the kernel handed to the program, and memory of at least so many bytes.
+    ok(unsafe { bpf_skb_load_bytes(skb.cast(), offset as u32, to, bytes) })
+}
+
+/// The sum of all words that are quoted.
+#[inline(always)]
+fn sum(error: &mut IcmpError) -> Option<Difference> {
+    // SAFETY: the bytes of a live value, of a length that is a multiple of four.
+    let sum = unsafe { bpf_csum_diff(null_mut(), 0, error.quotation.as_mut_ptr(), QUOTE_BYTES as u32, 0) };
+    u32::try_from(sum).ok().map(Difference::from_sum)
+}
+
+/// Writes the first bytes of a value, of which it must have so many.
+#[inline(always)]
+fn store<T>(skb: *mut __sk_buff, offset: usize, from: &T, bytes: u32) -> Option<()> {
+    let from = core::ptr::from_ref(from).cast();
+    // SAFETY: the context the kernel handed to the program, and the bytes of a live value; the verifier counts them.
+    ok(unsafe { bpf_skb_store_bytes(skb, offset as u32, from, bytes, u64::from(BPF_F_RECOMPUTE_CSUM)) })
+}
+
+/// A length that the verifier sees the bounds of.
+#[inline(always)]
+fn bounded(bytes: usize) -> Option<u32> {
+    let bytes = core::hint::black_box(bytes as u32);
+    (bytes != 0 && bytes <= QUOTE_BYTES as u32).then_some(bytes)
+}
+
+/// Ends the packet at `length`.
+#[inline(always)]
+fn cut(skb: *mut __sk_buff, length: usize) -> Option<()> {
+    // SAFETY: the context the kernel handed to the program.
+    ok(unsafe { bpf_skb_change_tail(skb, length as u32, 0) })
+}
+
+/// Makes room between the link-layer header and the IP header.
+#[inline(always)]
+fn make_room(skb: *mut __sk_buff, bytes: usize) -> Option<()> {
+    // SAFETY: the context the kernel handed to the program.
+    ok(unsafe { bpf_skb_adjust_room(skb, bytes as i32, BPF_ADJ_ROOM_MAC, 0) })
+}
+
+/// Addresses the frame to whoever it came from, if there is a link-layer header.
+#[inline(always)]
+fn turn_round(skb: *mut __sk_buff, network: usize) -> Option<()> {
+    if network < size_of::<EthernetHeader>() {
+        return Some(());
+    }
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = packet(skb).read::<EthernetHeader>(0)?.macs;
+    let macs = [g, h, i, j, k, l, a, b, c, d, e, f];
+    store(skb, 0, &macs, macs.len() as u32)
+}

@@ -1,0 +1,124 @@
+//! Tells the sender of a packet why it goes no further: ICMP errors (RFC 792, 1191, 4443).
+//!
+//! They come from the address that the packet was sent to, since that is all its sender knows of the way. Here are their
+//! headers; whoever applies them quotes the packet as it came. TCP and UDP alone are answered, never an ICMP message.
+
+use gateway_common::{DropReason, Flow, Protocol};
+
+use crate::checksum::{Difference, sum_words};
+use crate::headers::{IcmpHeader, Ipv4Header, Ipv6Header};
+use crate::parse::Family;
+
+/// Words of a packet that are quoted at most.
+pub const QUOTE_WORDS: usize = 32;
+/// Bytes of a packet that are quoted at most: IPv6 with some extensions, a TCP header and its options.
+pub const QUOTE_BYTES: usize = QUOTE_WORDS * size_of::<u32>();
+/// What stands before the quotation in an error for IPv4.
+pub const V4_BYTES: usize = Ipv4Header::LENGTH + IcmpHeader::LENGTH;
+/// What stands before the quotation in an error for IPv6.
+pub const V6_BYTES: usize = Ipv6Header::LENGTH + IcmpHeader::LENGTH;
+
+/// An error in the making. Kept like [`crate::parse::Headers`] outside the stack.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct IcmpError {
+    /// IP and ICMP header, [`V4_BYTES`] or [`V6_BYTES`] of them, as they lie on the wire.
+    pub headers: [u32; V6_BYTES / size_of::<u32>()],
+    /// The packet's beginning, with zeros behind its end.
+    pub quotation: [u32; QUOTE_WORDS],
+}
+
+/// Why a packet goes no further: a number, because the verifier wants every part of an argument to be defined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Complaint(u32);
+
+impl Complaint {
+    /// It has crossed as many routers as its sender allows.
+    pub const HOP_LIMIT: Self = Self(0);
+
+    /// It is larger than the way on allows: than this many bytes from the IP header on.
+    #[inline(always)]
+    pub const fn too_big(mtu: u16) -> Self {
+        Self(mtu as u32)
+    }
+
+    /// What it is counted as.
+    #[inline(always)]
+    pub const fn reason(self) -> DropReason {
+        if self.0 == 0 { DropReason::HopLimit } else { DropReason::TooBig }
+    }
+
+    /// ICMP's type and code.
+    #[inline(always)]
+    const fn kind(self, family: Family) -> [u8; 2] {
+        match (family, self.0) {
+            (Family::V4, 0) => [11, 0],
+            (Family::V4, _) => [3, 4],
+            (Family::V6, 0) => [3, 0],
+            (Family::V6, _) => [2, 0],
+        }
+    }
+}
+
+/// As a host sends it.
+const HOPS: u8 = 64;
+/// Internetwork control (RFC 1812 section 4.3.2.5).
+const PRECEDENCE: u8 = 0xc0;
+
+impl IcmpError {
+    /// Writes the headers of an answer to a packet of `flow`, of which `bytes` bytes are quoted that have the sum `quoted`.
+    #[inline(always)]
+    pub fn write_headers(&mut self, complaint: Complaint, family: Family, flow: &Flow, bytes: u16, quoted: Difference) {
+        match family {
+            Family::V4 => self.write_v4(complaint, flow, bytes, quoted),
+            Family::V6 => self.write_v6(complaint, flow, bytes, quoted),
+        }
+    }
+
+    #[inline(always)]
+    fn write_v4(&mut self, complaint: Complaint, flow: &Flow, bytes: u16, quoted: Difference) {
+        const DONT_FRAGMENT: u8 = 0x40;
+        let [high, low] = (V4_BYTES as u16 + bytes).to_be_bytes();
+        let words = &mut self.headers;
+        words[0] = u32::from_ne_bytes([0x45, PRECEDENCE, high, low]);
+        words[1] = u32::from_ne_bytes([0, 0, DONT_FRAGMENT, 0]);
+        words[2] = u32::from_ne_bytes([HOPS, Protocol::ICMP.number(), 0, 0]);
+        words[3] = u32::from_ne_bytes(flow.destination.v4_octets());
+        words[4] = u32::from_ne_bytes(flow.source.v4_octets());
+        words[2] |= lower_half(sum_words(&words[..5], Difference::NONE));
+        [words[5], words[6]] = message(complaint, Family::V4, quoted);
+    }
+
+    #[inline(always)]
+    fn write_v6(&mut self, complaint: Complaint, flow: &Flow, bytes: u16, quoted: Difference) {
+        let payload = IcmpHeader::LENGTH as u16 + bytes;
+        let [high, low] = payload.to_be_bytes();
+        let next = Protocol::ICMPV6.number();
+        let words = &mut self.headers;
+        words[0] = u32::from_ne_bytes([0x60 | PRECEDENCE >> 4, 0, 0, 0]);
+        words[1] = u32::from_ne_bytes([high, low, next, HOPS]);
+        words[2..6].copy_from_slice(&flow.destination.words());
+        words[6..10].copy_from_slice(&flow.source.words());
+        // The pseudo-header: addresses, length and next header (RFC 8200 section 8.1).
+        let pseudo_header = sum_words(&[u32::from(payload).to_be(), u32::from(next).to_be()], quoted);
+        let others = sum_words(&words[2..10], pseudo_header);
+        [words[10], words[11]] = message(complaint, Family::V6, others);
+    }
+}
+
+/// The header of a message of which everything else that its checksum covers has this sum. The MTU stands in its last
+/// half, as far as ICMP knows one (RFC 1191 section 4); ICMPv6 has a word for it.
+#[inline(always)]
+fn message(complaint: Complaint, family: Family, others: Difference) -> [u32; 2] {
+    let [kind, code] = complaint.kind(family);
+    let start = u32::from_ne_bytes([kind, code, 0, 0]);
+    let rest = complaint.0.to_be();
+    [start | lower_half(sum_words(&[start, rest], others)), rest]
+}
+
+/// A checksum in the last two bytes of a word.
+#[inline(always)]
+const fn lower_half(sum: Difference) -> u32 {
+    let [high, low] = sum.finish();
+    u32::from_ne_bytes([0, 0, high, low])
+}

@@ -1,0 +1,50 @@
+//! Finds the port of this node that a flow to a Pod elsewhere bears as its source.
+//!
+//! The client's own port, if it lies in the range that is ours; then the ports behind the last ones given out towards
+//! this backend, so that a port rests as long as can be; then random ones, which may also be taken from flows that are
+//! over. What decides is each time whether the key of the replies is free. Bounded, so a full range costs little.
+
+use gateway_common::{Flow, Port, Settings};
+
+use crate::establish::Tracked;
+use crate::tables::Tables;
+
+/// Ports that are tried for a flow.
+const PROBES: u32 = 32;
+/// From this one on they are random.
+const RANDOM_FROM: u32 = 16;
+
+/// Tracks the flow in the draft with the first port that nobody else has towards its backend.
+#[inline(always)]
+pub fn find_port<T: Tables>(flow: &Flow, tables: &T) -> Tracked {
+    let (Some(draft), Some(settings)) = (tables.draft(), tables.settings()) else { return Tracked::Collision };
+    let begun = tables.connections_begun(draft.entry.backend) as u32;
+    for probe in 0..PROBES {
+        let port = match probe {
+            0 if is_ours(settings, flow.source_port) => Some(flow.source_port),
+            0..RANDOM_FROM => nth_port(settings, begun.wrapping_add(probe)),
+            _ => nth_port(settings, tables.random()),
+        };
+        let Some(port) = port else { return Tracked::Collision };
+        draft.reply.destination_port = port;
+        draft.may_replace = u8::from(probe >= RANDOM_FROM);
+        match tables.track_draft(flow) {
+            Tracked::Collision => {}
+            outcome => return outcome,
+        }
+    }
+    Tracked::Collision
+}
+
+#[inline(always)]
+const fn is_ours(settings: &Settings, port: Port) -> bool {
+    let port = port.get() as u32;
+    settings.first_source_port <= port && port <= settings.last_source_port
+}
+
+/// The `number`th port of the range, counted round and round; none if the range is empty.
+#[inline(always)]
+fn nth_port(settings: &Settings, number: u32) -> Option<Port> {
+    let count = settings.last_source_port.wrapping_sub(settings.first_source_port).wrapping_add(1);
+    Some(Port::new(settings.first_source_port.wrapping_add(number.checked_rem(count)?) as u16))
+}
