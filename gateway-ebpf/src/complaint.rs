@@ -122,3 +122,72 @@ const fn lower_half(sum: Difference) -> u32 {
     let [high, low] = sum.finish();
     u32::from_ne_bytes([0, 0, high, low])
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use gateway_common::Port;
+    use zerocopy::IntoBytes;
+
+    use super::*;
+    use crate::checksum::full;
+
+    const SENDER: [&str; 2] = ["198.51.100.7", "2001:db8::7"];
+    const VIP: [&str; 2] = ["203.0.113.1", "2001:db8:f::1"];
+
+    /// The whole error about a packet of this content.
+    fn error(family: Family, complaint: Complaint, quoted: &[u8]) -> Vec<u8> {
+        let address = |texts: [&str; 2]| texts[family as usize].parse::<IpAddr>().unwrap().into();
+        let flow = Flow {
+            source: address(SENDER),
+            destination: address(VIP),
+            source_port: Port::new(1),
+            destination_port: Port::new(2),
+            protocol: Protocol::UDP,
+            _reserved: [0; 3],
+        };
+        let mut error = IcmpError { headers: [0; _], quotation: [0; QUOTE_WORDS] };
+        error.quotation.as_mut_bytes()[..quoted.len()].copy_from_slice(quoted);
+        let sum = sum_words(&error.quotation, Difference::NONE);
+        error.write_headers(complaint, family, &flow, quoted.len() as u16, sum);
+        let headers = if family == Family::V4 { V4_BYTES } else { V6_BYTES };
+        [&error.headers.as_bytes()[..headers], quoted].concat()
+    }
+
+    #[test]
+    fn every_error_of_ipv4_has_right_lengths_and_checksums() {
+        for (complaint, kind, rest) in
+            [(Complaint::HOP_LIMIT, [11, 0], [0; 4]), (Complaint::too_big(1400), [3, 4], [0, 0, 5, 0x78])]
+        {
+            for length in [28, 33, QUOTE_BYTES] {
+                let bytes = error(Family::V4, complaint, &vec![0xa5; length]);
+
+                assert_eq!(full(&bytes[..20], 0), [0, 0], "IPv4 header");
+                assert_eq!(full(&bytes[20..], 0), [0, 0], "ICMP");
+                assert_eq!(usize::from(u16::from_be_bytes([bytes[2], bytes[3]])), bytes.len());
+                assert_eq!((&bytes[12..16], &bytes[16..20]), (&[203, 0, 113, 1][..], &[198, 51, 100, 7][..]));
+                assert_eq!((&bytes[20..22], &bytes[24..28]), (&kind[..], &rest[..]));
+            }
+        }
+    }
+
+    #[test]
+    fn every_error_of_ipv6_has_right_lengths_and_checksums() {
+        for (complaint, kind, rest) in
+            [(Complaint::HOP_LIMIT, [3, 0], [0; 4]), (Complaint::too_big(1400), [2, 0], [0, 0, 5, 0x78])]
+        {
+            for length in [48, 61, QUOTE_BYTES] {
+                let bytes = error(Family::V6, complaint, &vec![0xa5; length]);
+
+                let payload = bytes.len() - 40;
+                let pseudo_header = [&bytes[8..40], &(payload as u32).to_be_bytes(), &[0, 0, 0, 58]].concat();
+                let seed = u64::from(!u16::from_ne_bytes(full(&pseudo_header, 0)));
+                assert_eq!(full(&bytes[40..], seed), [0, 0], "ICMPv6");
+                assert_eq!(usize::from(u16::from_be_bytes([bytes[4], bytes[5]])), payload);
+                assert_eq!((bytes[6], bytes[7]), (58, 64));
+                assert_eq!((&bytes[40..42], &bytes[44..48]), (&kind[..], &rest[..]));
+            }
+        }
+    }
+}

@@ -1,8 +1,10 @@
 //! The story of a packet, told to tables of ordinary memory.
 
 mod clients;
+mod elsewhere;
 mod lab;
 mod memory;
+mod solicitations;
 
 use gateway_common::{DropReason, Event, FlowState};
 use proptest::prelude::*;

@@ -42,6 +42,11 @@ pub fn router(family: Family) -> Address {
     of(family, "198.51.100.254", "2001:db8:c::fe")
 }
 
+/// The node, as Pods elsewhere see it.
+pub fn node(family: Family) -> Address {
+    of(family, "192.0.2.9", "2001:db8:9::9")
+}
+
 pub fn pod(family: Family, index: usize) -> Address {
     of(family, &format!("10.1.0.{}", 10 + index), &format!("fd00:10:1::{:x}", 16 + index))
 }
@@ -178,6 +183,16 @@ impl Packet {
         Self { bytes: self.bytes[..length].to_vec(), flow: self.flow }
     }
 
+    /// Any frame.
+    pub fn raw(bytes: Vec<u8>) -> Self {
+        Self { bytes, flow: flow(Protocol::new(0), (Address::UNSPECIFIED, 0), (Address::UNSPECIFIED, 0)) }
+    }
+
+    /// An ICMPv6 message.
+    pub fn icmp_v6(source: Address, destination: Address, message: &[u8]) -> Self {
+        Self::build(flow(Protocol::ICMPV6, (source, 0), (destination, 0)), message)
+    }
+
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -253,6 +268,7 @@ pub enum Seen {
     Passed,
     Icmp,
     Forwarded(Packet),
+    Redirected(Packet),
     Refused(DropReason),
     Dropped(DropReason),
     Truncated(Shortage),
@@ -261,7 +277,7 @@ pub enum Seen {
 impl Seen {
     /// Which Pod a packet was forwarded to.
     pub fn backend(&self, family: Family) -> usize {
-        let Self::Forwarded(packet) = self else { panic!("not forwarded but {self:?}") };
+        let (Self::Forwarded(packet) | Self::Redirected(packet)) = self else { panic!("not taken on but {self:?}") };
         (0..8).find(|index| pod(family, *index) == packet.flow.destination).expect("a Pod")
     }
 }
@@ -307,7 +323,7 @@ impl Lab {
     /// Applies a rewrite to bytes, with the arithmetic of RFC 1624.
     fn apply(&self, sent: &Packet, verdict: &Verdict) -> Seen {
         let rewrite = match verdict {
-            Verdict::Forward(rewrite) => rewrite,
+            Verdict::Forward(rewrite) | Verdict::Redirect(rewrite) => rewrite,
             Verdict::Pass => return Seen::Passed,
             Verdict::Icmp => return Seen::Icmp,
             Verdict::Refuse(reason) => {
@@ -341,15 +357,21 @@ impl Lab {
         }
         bytes[transport..transport + 4].copy_from_slice(&rewrite.new_ports().to_ne_bytes());
         let flow = rewrite.entry.twin(sent.flow.protocol).reversed();
-        Seen::Forwarded(Packet { bytes, flow })
+        let packet = Packet { bytes, flow };
+        if matches!(verdict, Verdict::Redirect(_)) { Seen::Redirected(packet) } else { Seen::Forwarded(packet) }
     }
 
     /// What an ICMP error says after translation: to whom, and about which flow.
     pub fn icmp(&self, sent: &Packet) -> Option<(Address, Flow)> {
+        self.icmp_from(sent).map(|(_, to, about)| (to, about))
+    }
+
+    /// The same, and first whom it comes from.
+    pub fn icmp_from(&self, sent: &Packet) -> Option<(Address, Address, Flow)> {
         let (mut outer, mut quote) = (Headers::new(), Quote::new());
         let bytes = packet::Packet::new(&sent.bytes);
         let rewrite = icmp(&bytes, LinkHeader::Ethernet, &mut outer, &mut quote, &self.tables)?;
-        Some((*rewrite.destination(), *rewrite.flow))
+        Some((*rewrite.source(), *rewrite.destination(), *rewrite.flow))
     }
 
     /// Runs every entry point over these bytes.

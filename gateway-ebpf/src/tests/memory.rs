@@ -32,11 +32,12 @@ pub struct Memory {
     removed: RefCell<Vec<Box<UnsafeCell<ConntrackEntry>>>>,
     draft: UnsafeCell<Draft>,
     twin: UnsafeCell<Flow>,
-    settings: Settings,
+    settings: UnsafeCell<Settings>,
     limit: Cell<usize>,
     service_steps: Cell<u64>,
     group_steps: RefCell<BTreeMap<u32, u64>>,
     now_ns: Cell<u64>,
+    random: Cell<u32>,
     active: RefCell<BTreeMap<u32, u64>>,
     begun: RefCell<BTreeMap<u32, u64>>,
     events: RefCell<BTreeMap<u32, u64>>,
@@ -80,11 +81,12 @@ impl Memory {
                 _reserved: [0; 7],
             }),
             twin: UnsafeCell::new(zerocopy::FromZeros::new_zeroed()),
-            settings: Settings::default(),
+            settings: UnsafeCell::new(Settings::default()),
             limit: Cell::new(usize::MAX),
             service_steps: Cell::new(0),
             group_steps: RefCell::default(),
             now_ns: Cell::new(SECOND_NS),
+            random: Cell::new(0),
             active: RefCell::default(),
             begun: RefCell::default(),
             events: RefCell::default(),
@@ -159,6 +161,32 @@ impl Memory {
     pub fn retire(&self, backend: u32) {
         // SAFETY: the tests are single-threaded and hold no reference to a backend here.
         unsafe { (&mut *self.backends.get())[backend as usize].generation += 1 };
+    }
+
+    /// The backend is on another node, which sees this one at `source`.
+    pub fn move_elsewhere(&self, backend: u32, source: Address) {
+        self.doubt(source);
+        // SAFETY: the tests are single-threaded and hold no reference to a backend here.
+        let backend = unsafe { &mut (&mut *self.backends.get())[backend as usize] };
+        (backend.place, backend.source) = (Place::Elsewhere as u8, source);
+    }
+
+    /// The backend listens on another port.
+    pub fn listen_at(&self, backend: u32, port: u16) {
+        // SAFETY: the tests are single-threaded and hold no reference to a backend here.
+        unsafe { (&mut *self.backends.get())[backend as usize].port = Port::new(port) };
+    }
+
+    /// The ports that flows to Pods elsewhere may bear.
+    pub fn limit_source_ports(&self, first: u16, last: u16) {
+        // SAFETY: the tests are single-threaded and hold no reference to the settings here.
+        let settings = unsafe { &mut *self.settings.get() };
+        (settings.first_source_port, settings.last_source_port) = (first.into(), last.into());
+    }
+
+    /// Another node answers for the VIP.
+    pub fn leave_to_others(&self, vip: Address) {
+        self.unanswered.borrow_mut().insert(vip);
     }
 
     pub fn limit_entries(&self, limit: usize) {
@@ -246,7 +274,7 @@ impl Tables for Memory {
     }
 
     fn random(&self) -> u32 {
-        0
+        self.random.replace(self.random.get().wrapping_mul(1_664_525).wrapping_add(1_013_904_223)) >> 8
     }
 
     fn now_ns(&self) -> u64 {
@@ -323,7 +351,8 @@ impl Tables for Memory {
     }
 
     fn settings(&self) -> Option<&Settings> {
-        Some(&self.settings)
+        // SAFETY: the tests are single-threaded and change settings only between packets.
+        Some(unsafe { &*self.settings.get() })
     }
 
     fn connections_begun(&self, backend: u32) -> u64 {
