@@ -13,5 +13,5 @@ mod service;
 pub use checksum::verify;
 pub use datapath::{Datapath, Layout, SMALL};
 pub use packet::{Extension, Packet, flags};
-pub use program::{DROP, Floor, Outcome, PASS, Program};
+pub use program::{DROP, Floor, Outcome, PASS, Program, REDIRECT};
 pub use service::{Group, Service};

@@ -87,6 +87,11 @@ impl Datapath {
         program::run_once(program::load(&mut self.ebpf, program.name(false))?, bytes)
     }
 
+    /// Runs a received packet without a link-layer header, which may have one afterwards.
+    pub fn ingress_bare(&mut self, packet: &Packet) -> Result<Outcome> {
+        program::run_once(program::load(&mut self.ebpf, Program::Ingress.name(true))?, &packet.bytes())
+    }
+
     /// Runs a program many times over one packet, which each run finds as the one before left it; gives the mean.
     pub fn time(&mut self, program: Program, packet: &Packet, repeat: u32) -> Result<Duration> {
         let program = program::load(&mut self.ebpf, program.name(packet.is_bare()))?;
@@ -226,6 +231,24 @@ impl Datapath {
             )?;
         }
         Ok(id)
+    }
+
+    /// The backend is on another node, which sees this one at `source`.
+    pub fn move_elsewhere(&mut self, id: u32, source: IpAddr) -> Result<()> {
+        let backend: Backend = self.element(maps::BACKENDS, id)?;
+        self.set_filter(maps::VIP_FILTER, source.into())?;
+        self.set(maps::BACKENDS, [(id, Backend { source: source.into(), place: Place::Elsewhere as u8, ..backend })])
+    }
+
+    /// Another node answers for the VIP, or nobody.
+    pub fn leave_to_others(&mut self, vip: IpAddr) -> Result<()> {
+        self.insert(maps::VIPS, [(Address::from(vip), Vip { frontends: 1, answers: 0 })])
+    }
+
+    /// The ports that flows to Pods elsewhere may bear.
+    pub fn limit_source_ports(&mut self, first: u16, last: u16) -> Result<()> {
+        let (first_source_port, last_source_port) = (first.into(), last.into());
+        self.set(maps::SETTINGS, [(0, Settings { first_source_port, last_source_port, ..Settings::default() })])
     }
 
     /// The backend is gone: its generation changes.

@@ -1,6 +1,6 @@
 //! A packet as a list of wishes, and its bytes with every length and checksum right.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use gateway_common::{Flow, Port, Protocol};
 
@@ -65,6 +65,7 @@ pub struct Packet {
     fragment: Option<(u16, bool)>,
     content: Content,
     payload: Vec<u8>,
+    hops: u8,
 }
 
 impl Packet {
@@ -112,6 +113,18 @@ impl Packet {
         Self::error(source, destination, kind, code, u32::from(mtu).to_be_bytes(), quoted, quote_bytes)
     }
 
+    /// "Time to live exceeded" or "hop limit exceeded", which quotes a whole packet.
+    pub fn hop_limit(source: IpAddr, destination: IpAddr, quoted: &Self) -> Self {
+        let kind = if destination.is_ipv4() { 11 } else { 3 };
+        Self::error(source, destination, kind, 0, [0; 4], quoted, usize::MAX)
+    }
+
+    /// A neighbour solicitation.
+    pub fn neighbour_solicitation(source: IpAddr, destination: IpAddr, target: Ipv6Addr) -> Self {
+        let content = Content::Icmp { kind: 135, code: 0, rest: [0; 4] };
+        Self::new(source, destination, content).payload(&target.octets())
+    }
+
     /// "Port unreachable", which quotes a whole packet.
     pub fn unreachable(source: IpAddr, destination: IpAddr, quoted: &Self) -> Self {
         let (kind, code) = if destination.is_ipv4() { (3, 3) } else { (1, 4) };
@@ -142,6 +155,7 @@ impl Packet {
             fragment: None,
             content,
             payload: Vec::new(),
+            hops: 64,
         }
     }
 
@@ -151,6 +165,13 @@ impl Packet {
         if let Content::Tcp { flags, .. } = &mut self.content {
             *flags = new;
         }
+        self
+    }
+
+    /// With a time to live or hop limit other than 64.
+    #[must_use]
+    pub fn hops(mut self, hops: u8) -> Self {
+        self.hops = hops;
         self
     }
 

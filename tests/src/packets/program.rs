@@ -16,6 +16,8 @@ use crate::binaries;
 pub const PASS: i32 = -1;
 /// The packet ends here: `TC_ACT_SHOT` of `include/uapi/linux/pkt_cls.h`.
 pub const DROP: i32 = 2;
+/// The packet is sent from here: `TC_ACT_REDIRECT` of `include/uapi/linux/pkt_cls.h`.
+pub const REDIRECT: i32 = 7;
 /// No packet is longer.
 const MAX_BYTES: usize = 2048;
 
@@ -56,6 +58,11 @@ impl Outcome {
     /// The packet goes on, in this form.
     pub fn pass(packet: &Packet) -> Self {
         Self { verdict: PASS, bytes: packet.bytes() }
+    }
+
+    /// The packet is sent from here, in this form.
+    pub fn redirect(packet: &Packet) -> Self {
+        Self { verdict: REDIRECT, bytes: packet.bytes() }
     }
 
     /// The packet ends, in this form.

@@ -29,6 +29,7 @@ fn patient_with(state: Option<FlowState>) -> Settings {
         established_timeout_ns: timeout(FlowState::Established),
         closing_timeout_ns: timeout(FlowState::Closing),
         udp_timeout_ns: timeout(FlowState::Datagrams),
+        ..Settings::default()
     }
 }
 

@@ -7,10 +7,12 @@
 mod clients;
 mod collect;
 mod count;
+mod elsewhere;
 mod flows;
 mod forward;
 mod icmp;
 mod pass;
 mod place;
 mod refuse;
+mod segment;
 mod select;

@@ -45,6 +45,11 @@ impl Place {
         SocketAddr::new(self.address([192, 0, 2], 11), port)
     }
 
+    /// The node, as Pods elsewhere see it.
+    pub fn node(self) -> IpAddr {
+        self.address([198, 51, 100], 9)
+    }
+
     /// The VIP.
     pub fn vip(self) -> IpAddr {
         self.address([203, 0, 113], 1)

@@ -12,7 +12,8 @@ use anyhow::{Result, ensure};
 use beeline_tests::packets::{Datapath, Packet, Program, Service};
 use gateway_common::maps::{self, Capacities};
 use gateway_common::{
-    Address, ConntrackEntry, Cursor, Direction, FilterWord, Flow, FlowPath, FlowState, Frontend, FrontendKey, Port, Protocol,
+    Address, ConntrackEntry, Cursor, Direction, FilterWord, Flow, FlowPath, FlowState, Frontend, FrontendKey, Port,
+    Protocol,
 };
 use serde::Serialize;
 

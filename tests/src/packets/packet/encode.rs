@@ -37,7 +37,7 @@ impl Packet {
                 bytes.extend(((length + content.len()) as u16).to_be_bytes());
                 bytes.extend([0x12, 0x34]);
                 bytes.extend(fragment.to_be_bytes());
-                bytes.extend([64, self.protocol(), 0, 0]);
+                bytes.extend([self.hops, self.protocol(), 0, 0]);
                 bytes.extend(source.octets());
                 bytes.extend(destination.octets());
                 bytes.extend(&self.options);
@@ -55,7 +55,7 @@ impl Packet {
                 }
                 let mut bytes = vec![0x60, 0x0a, 0xbc, 0xde];
                 bytes.extend((content.len() as u16).to_be_bytes());
-                bytes.extend([next, 64]);
+                bytes.extend([next, self.hops]);
                 for address in [source, destination] {
                     bytes.extend(Self::v6_octets(address));
                 }
