@@ -4,6 +4,7 @@
 //! headers; whoever applies them quotes the packet as it came. TCP and UDP alone are answered, never an ICMP message.
 
 use gateway_common::{DropReason, Flow, Protocol};
+use zerocopy::IntoBytes;
 
 use crate::checksum::{Difference, sum_words};
 use crate::headers::{IcmpHeader, Ipv4Header, Ipv6Header};
@@ -24,8 +25,8 @@ pub const V6_BYTES: usize = Ipv6Header::LENGTH + IcmpHeader::LENGTH;
 pub struct IcmpError {
     /// IP and ICMP header, [`V4_BYTES`] or [`V6_BYTES`] of them, as they lie on the wire.
     pub headers: [u32; V6_BYTES / size_of::<u32>()],
-    /// The packet's beginning, with zeros behind its end.
-    pub quotation: [u32; QUOTE_WORDS],
+    /// The packet's beginning, with zeros behind its end: as many words as are quoted at most, and as many zeros again.
+    pub quotation: [u32; 2 * QUOTE_WORDS],
 }
 
 /// Why a packet goes no further: a number, because the verifier wants every part of an argument to be defined.
@@ -73,6 +74,22 @@ impl IcmpError {
             Family::V4 => self.write_v4(complaint, flow, bytes, quoted),
             Family::V6 => self.write_v6(complaint, flow, bytes, quoted),
         }
+    }
+
+    /// Gives the quoted transport header, whose checksum stands at byte `at` of the quotation and which has the sum
+    /// `transport`, a checksum that stays as it is when somebody completes it.
+    ///
+    /// A packet from this machine, or one put together from several, is still to be given its checksum: by the kernel or a
+    /// device that sends it. They would do so behind our back, and the error's own checksum would be wrong then. With
+    /// `rest` for the sum of the other words they write `!(rest + checksum)`, so that is what the checksum must be already:
+    /// `!rest / 2`. In ones' complement, where 2 * 0x8000 is 1, a rotation halves a number.
+    #[inline(always)]
+    pub fn settle_checksum(&mut self, at: usize, transport: Difference) -> Option<()> {
+        let field = self.quotation.as_mut_bytes().get_mut(at..)?.first_chunk_mut::<2>()?;
+        // What replacing the present checksum by zero leaves, inverted.
+        let doubled = u16::from_ne_bytes(transport.plus(Difference::of_half(*field, [0; 2])).finish());
+        *field = doubled.rotate_right(1).to_ne_bytes();
+        Some(())
     }
 
     #[inline(always)]
@@ -128,7 +145,7 @@ mod tests {
     use std::net::IpAddr;
 
     use gateway_common::Port;
-    use zerocopy::IntoBytes;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::checksum::full;
@@ -147,7 +164,7 @@ mod tests {
             protocol: Protocol::UDP,
             _reserved: [0; 3],
         };
-        let mut error = IcmpError { headers: [0; _], quotation: [0; QUOTE_WORDS] };
+        let mut error = IcmpError { headers: [0; _], quotation: [0; _] };
         error.quotation.as_mut_bytes()[..quoted.len()].copy_from_slice(quoted);
         let sum = sum_words(&error.quotation, Difference::NONE);
         error.write_headers(complaint, family, &flow, quoted.len() as u16, sum);
@@ -188,6 +205,22 @@ mod tests {
                 assert_eq!((bytes[6], bytes[7]), (58, 64));
                 assert_eq!((&bytes[40..42], &bytes[44..48]), (&kind[..], &rest[..]));
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_settled_checksum_stays_when_it_is_completed(bytes in prop::collection::vec(any::<u8>(), 20..QUOTE_BYTES), is_tcp: bool) {
+            let at = if is_tcp { 16 } else { 6 };
+            let mut error = IcmpError { headers: [0; _], quotation: [0; _] };
+            error.quotation.as_mut_bytes()[..bytes.len()].copy_from_slice(&bytes);
+
+            error.settle_checksum(at, sum_words(&error.quotation, Difference::NONE)).unwrap();
+
+            let settled = &error.quotation.as_bytes()[..bytes.len()];
+            let completed = full(settled, 0);
+            let same = |a: [u8; 2], b: [u8; 2]| a == b || (a == [0, 0] && b == [255, 255]) || (a == [255, 255] && b == [0, 0]);
+            prop_assert!(same([settled[at], settled[at + 1]], completed));
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
+use aya::programs::TcAttachType;
 use aya::{Ebpf, EbpfLoader, Pod};
 use gateway_common::maps::{self, Capacities};
 use gateway_common::{
@@ -90,6 +91,15 @@ impl Datapath {
     /// Runs a received packet without a link-layer header, which may have one afterwards.
     pub fn ingress_bare(&mut self, packet: &Packet) -> Result<Outcome> {
         program::run_once(program::load(&mut self.ebpf, Program::Ingress.name(true))?, &packet.bytes())
+    }
+
+    /// Hangs the programs on a device of the network namespace that this thread is in, for as long as this value lives.
+    pub fn attach(&mut self, device: &str) -> Result<()> {
+        for (program, hook) in [(Program::Ingress, TcAttachType::Ingress), (Program::Egress, TcAttachType::Egress)] {
+            let program = program::load(&mut self.ebpf, program.name(false))?;
+            program.attach(device, hook).with_context(|| format!("cannot attach to `{device}`"))?;
+        }
+        Ok(())
     }
 
     /// Runs a program many times over one packet, which each run finds as the one before left it; gives the mean.

@@ -93,7 +93,7 @@ impl fmt::Debug for Outcome {
 }
 
 /// The program of this name, loaded when it is first asked for.
-pub(super) fn load<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a SchedClassifier> {
+pub(super) fn load<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier> {
     let Some(Loaded::SchedClassifier(program)) = ebpf.program_mut(name) else {
         bail!("the object has no program `{name}` for TC: run `cargo xtask build-ebpf`");
     };

@@ -10,6 +10,7 @@ mod manifests;
 mod neighbours;
 mod path;
 mod ports;
+mod redirect;
 mod routes;
 mod tables;
 mod weights;

@@ -9,16 +9,16 @@ use aya_ebpf::helpers::{
 };
 use gateway_common::Event;
 use gateway_ebpf::checksum::Difference;
-use gateway_ebpf::complaint::{Complaint, IcmpError, QUOTE_BYTES, QUOTE_WORDS, V4_BYTES, V6_BYTES};
-use gateway_ebpf::headers::EthernetHeader;
+use gateway_ebpf::complaint::{Complaint, IcmpError, QUOTE_BYTES, V4_BYTES, V6_BYTES};
+use gateway_ebpf::headers::{EthernetHeader, checksum_offset};
 use gateway_ebpf::parse::{Family, Headers};
 use gateway_ebpf::tables::Tables;
 
 use crate::maps::{Maps, count_drop, icmp_error};
 use crate::tc::{ok, packet};
 
-/// What of the transport header has to be quoted, so that the sender knows its flow.
-const TRANSPORT_BYTES: usize = 8;
+/// A checksum. It stands behind the ports, so what reaches to its end names the flow.
+const CHECKSUM_BYTES: usize = 2;
 
 /// Ends a packet for a reason that its sender is told.
 #[inline(never)]
@@ -33,52 +33,58 @@ pub fn complain(skb: *mut __sk_buff, headers: &Headers, complaint: Complaint) ->
 }
 
 /// Replaces the packet by the error.
-///
-/// The quotation is a copy, and the packet's own beginning stays behind it: the kernel may still want to complete a
-/// checksum there, which must not change what the error's own checksum covers. Where it does not, the rest is cut off.
 #[inline(always)]
 fn answer(skb: *mut __sk_buff, headers: &Headers, complaint: Complaint) -> Option<()> {
-    let network = headers.network_offset();
+    let (network, transport) = (headers.network_offset(), headers.transport_offset());
     // SAFETY: the context the kernel handed to the program.
     let bytes = (unsafe { (*skb).len } as usize).saturating_sub(network).min(QUOTE_BYTES);
-    if headers.transport_offset() + TRANSPORT_BYTES > network + bytes {
+    let checksum = transport + checksum_offset(headers.flow.protocol);
+    if transport < network || checksum + CHECKSUM_BYTES > network + bytes {
         return None;
     }
     let error = icmp_error()?;
     load(skb, network, error, bytes)?;
-    let sum = sum(error)?;
-    error.write_headers(complaint, headers.family, &headers.flow, bytes as u16, sum);
+    // The kernel does not let a packet end before a checksum that it still has to complete, which nobody tells otherwise.
+    // Where it does, what is cut off is written anew below.
+    if cut(skb, checksum + 1).is_none() {
+        let sum = sum(error, transport - network)?;
+        error.settle_checksum(checksum - network, sum)?;
+    }
     // This also ends a train of segments, which could not be given room.
     cut(skb, network + bytes)?;
+    let sum = sum(error, 0)?;
+    error.write_headers(complaint, headers.family, &headers.flow, bytes as u16, sum);
     let header_bytes = match headers.family {
         Family::V4 => V4_BYTES,
         Family::V6 => V6_BYTES,
     };
-    make_room(skb, header_bytes + bytes)?;
+    make_room(skb, header_bytes)?;
     match headers.family {
         Family::V4 => store(skb, network, &error.headers, V4_BYTES as u32)?,
         Family::V6 => store(skb, network, &error.headers, V6_BYTES as u32)?,
     }
     store(skb, network + header_bytes, &error.quotation, bounded(bytes)?)?;
-    // The kernel refuses while it has a checksum to complete behind the end; what is there then means nothing.
-    let _ = cut(skb, network + header_bytes + bytes);
     turn_round(skb, network)
 }
 
 /// Copies the packet's beginning, with zeros behind its end.
 #[inline(always)]
 fn load(skb: *mut __sk_buff, offset: usize, error: &mut IcmpError, bytes: usize) -> Option<()> {
-    error.quotation = [0; QUOTE_WORDS];
+    error.quotation = [0; _];
     let (to, bytes) = (error.quotation.as_mut_ptr().cast(), bounded(bytes)?);
     // SAFETY: the context the kernel handed to the program, and memory of at least so many bytes.
     ok(unsafe { bpf_skb_load_bytes(skb.cast(), offset as u32, to, bytes) })
 }
 
-/// The sum of all words that are quoted.
+/// The sum of all words that are quoted, from one byte on.
 #[inline(always)]
-fn sum(error: &mut IcmpError) -> Option<Difference> {
-    // SAFETY: the bytes of a live value, of a length that is a multiple of four.
-    let sum = unsafe { bpf_csum_diff(null_mut(), 0, error.quotation.as_mut_ptr(), QUOTE_BYTES as u32, 0) };
+fn sum(error: &mut IcmpError, from: usize) -> Option<Difference> {
+    if from >= QUOTE_BYTES {
+        return None;
+    }
+    let words = error.quotation.get_mut(from / size_of::<u32>()..)?;
+    // SAFETY: the bytes of a live value, of which the second half is zeros and may be counted or not.
+    let sum = unsafe { bpf_csum_diff(null_mut(), 0, words.as_mut_ptr(), QUOTE_BYTES as u32, 0) };
     u32::try_from(sum).ok().map(Difference::from_sum)
 }
 
