@@ -6,7 +6,7 @@ use crate::FlowState;
 
 /// Default for [`Settings::first_source_port`]: above the ports of well-known services.
 pub const FIRST_SOURCE_PORT: u16 = 10_000;
-/// Default for [`Settings::last_source_port`]: below the default range of NodePorts.
+/// Default for [`Settings::last_source_port`]: below the default range of `NodePorts`.
 pub const LAST_SOURCE_PORT: u16 = 29_999;
 
 /// What the agent's flags say to the datapath: the one value of `SETTINGS`.
@@ -49,8 +49,8 @@ impl Default for Settings {
             established_timeout_ns: 8000 * SECOND,
             closing_timeout_ns: 30 * SECOND,
             udp_timeout_ns: 60 * SECOND,
-            first_source_port: FIRST_SOURCE_PORT as u32,
-            last_source_port: LAST_SOURCE_PORT as u32,
+            first_source_port: u32::from(FIRST_SOURCE_PORT),
+            last_source_port: u32::from(LAST_SOURCE_PORT),
         }
     }
 }

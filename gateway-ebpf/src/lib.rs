@@ -153,8 +153,13 @@ fn to_vip<'a, T: Tables>(headers: &'a Headers, flags: Option<TcpFlags>, tables: 
         conntrack::forget(flow, entry, tables);
         let Standing::Renew(event) = standing else { return Verdict::Refuse(DropReason::BackendGone) };
         tables.count_event(event);
-    } else if flags.is_some_and(|flags| !flags.opens()) {
-        return at_vip(headers, Verdict::Refuse(DropReason::NoFlow), tables);
+    } else if let Some(flags) = flags {
+        if !flags.opens() {
+            return at_vip(headers, Verdict::Refuse(DropReason::NoFlow), tables);
+        }
+    } else if !tables.is_vip(&flow.destination) {
+        // Datagrams to this node itself may be many: a tunnel's.
+        return Verdict::Pass;
     }
     let entry = match tables.establish(flow) {
         Ok(Established::Begun) => tables.draft().map(|draft| &draft.entry),

@@ -19,6 +19,7 @@ use crate::tc::{ok, packet};
 
 /// A checksum. It stands behind the ports, so what reaches to its end names the flow.
 const CHECKSUM_BYTES: usize = 2;
+const MAC_BYTES: usize = 6;
 
 /// Ends a packet for a reason that its sender is told.
 #[inline(never)]
@@ -114,7 +115,7 @@ fn cut(skb: *mut __sk_buff, length: usize) -> Option<()> {
 #[inline(always)]
 fn make_room(skb: *mut __sk_buff, bytes: usize) -> Option<()> {
     // SAFETY: the context the kernel handed to the program.
-    ok(unsafe { bpf_skb_adjust_room(skb, bytes as i32, BPF_ADJ_ROOM_MAC, 0) })
+    ok(unsafe { bpf_skb_adjust_room(skb, (bytes as u32).cast_signed(), BPF_ADJ_ROOM_MAC, 0) })
 }
 
 /// Addresses the frame to whoever it came from, if there is a link-layer header.
@@ -123,7 +124,6 @@ fn turn_round(skb: *mut __sk_buff, network: usize) -> Option<()> {
     if network < size_of::<EthernetHeader>() {
         return Some(());
     }
-    let [a, b, c, d, e, f, g, h, i, j, k, l] = packet(skb).read::<EthernetHeader>(0)?.macs;
-    let macs = [g, h, i, j, k, l, a, b, c, d, e, f];
-    store(skb, 0, &macs, macs.len() as u32)
+    let [destination, source] = packet(skb).read::<[[u8; MAC_BYTES]; 2]>(0)?;
+    store(skb, 0, &[source, destination], 2 * MAC_BYTES as u32)
 }

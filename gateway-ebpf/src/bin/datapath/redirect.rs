@@ -23,6 +23,8 @@ use crate::tc::{Writer, apply, dropped, ok, packet};
 
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
+const WAY_BYTES: u32 = size_of::<Way>() as u32;
+const NEXT_HOP_BYTES: u32 = size_of::<bpf_redir_neigh>() as u32;
 /// A UDP header.
 const UDP_BYTES: u32 = 8;
 
@@ -136,7 +138,7 @@ fn look_up(skb: *mut __sk_buff, way: &mut Way, protocol: Protocol, bytes: u32) -
     way.__bindgen_anon_2.flowinfo = 0;
     way.__bindgen_anon_5.tbid = 0;
     // SAFETY: the context, and a value of the size that is said. The neighbour is `bpf_redirect_neigh`'s business.
-    let answer = unsafe { bpf_fib_lookup(skb.cast(), way, size_of::<Way>() as i32, BPF_FIB_LOOKUP_SKIP_NEIGH) };
+    let answer = unsafe { bpf_fib_lookup(skb.cast(), way, WAY_BYTES.cast_signed(), BPF_FIB_LOOKUP_SKIP_NEIGH) };
     if answer == i64::from(BPF_FIB_LKUP_RET_SUCCESS) {
         Ok(())
     } else if answer == i64::from(BPF_FIB_LKUP_RET_FRAG_NEEDED) {
@@ -166,7 +168,7 @@ fn depart(skb: *mut __sk_buff, link: LinkHeader, headers: &Headers, way: &Way) -
         next.__bindgen_anon_1.ipv6_nh = unsafe { way.__bindgen_anon_4.ipv6_dst };
     }
     // SAFETY: a value of the size that is said.
-    unsafe { bpf_redirect_neigh(way.ifindex, &raw mut next, size_of::<bpf_redir_neigh>() as i32, 0) as i32 }
+    unsafe { bpf_redirect_neigh(way.ifindex, &raw mut next, NEXT_HOP_BYTES.cast_signed(), 0) as i32 }
 }
 
 #[inline(always)]
