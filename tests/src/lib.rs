@@ -23,4 +23,5 @@ pub mod process;
 pub mod steady;
 pub mod topology;
 pub mod traffic;
+pub mod tun;
 pub mod wait;

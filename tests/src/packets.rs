@@ -11,7 +11,7 @@ mod program;
 mod service;
 
 pub use checksum::verify;
-pub use datapath::{Datapath, Layout, SMALL};
+pub use datapath::{Datapath, Layout, Link, SMALL};
 pub use packet::{Extension, Packet, flags};
 pub use program::{DROP, Floor, Outcome, PASS, Program, REDIRECT};
 pub use service::{Group, Service};

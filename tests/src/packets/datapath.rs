@@ -36,6 +36,15 @@ pub struct Datapath {
     slots: u32,
 }
 
+/// What the packets of a device begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// An Ethernet header.
+    Ethernet,
+    /// The IP header.
+    Bare,
+}
+
 /// A map's key or value on its way to the kernel.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -94,9 +103,9 @@ impl Datapath {
     }
 
     /// Hangs the programs on a device of the network namespace that this thread is in, for as long as this value lives.
-    pub fn attach(&mut self, device: &str) -> Result<()> {
+    pub fn attach(&mut self, device: &str, link: Link) -> Result<()> {
         for (program, hook) in [(Program::Ingress, TcAttachType::Ingress), (Program::Egress, TcAttachType::Egress)] {
-            let program = program::load(&mut self.ebpf, program.name(false))?;
+            let program = program::load(&mut self.ebpf, program.name(link == Link::Bare))?;
             program.attach(device, hook).with_context(|| format!("cannot attach to `{device}`"))?;
         }
         Ok(())

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use beeline_tests::netns::{Lifetime, Namespace};
-use beeline_tests::packets::{Datapath, Service};
+use beeline_tests::packets::{Datapath, Link, Service};
 use beeline_tests::pod::READY;
 use beeline_tests::process::{Background, Log, run};
 use beeline_tests::topology::{Dual, NODE, Plan, Topology, VIP, pod_addresses};
+use beeline_tests::tun::Wire;
 use beeline_tests::{binaries, client};
 use gateway_common::{DropReason, Event, Protocol};
 
@@ -27,6 +28,9 @@ const TUNNEL_SOURCE: Dual = Dual { v4: Ipv4Addr::new(10, 2, 0, 1), v6: Ipv6Addr:
 /// The Pod at its end of the tunnel.
 const TUNNEL_POD: Dual = Dual { v4: Ipv4Addr::new(10, 2, 0, 11), v6: Ipv6Addr::new(0xfd00, 0x10, 2, 0, 0, 0, 0, 0x11) };
 
+/// The client and the node on a wire without link-layer headers.
+const WIRE_CLIENT: Dual = Dual { v4: Ipv4Addr::new(172, 22, 0, 2), v6: Ipv6Addr::new(0xfd00, 0x22, 0, 0, 0, 0, 0, 2) };
+const WIRE_NODE: Dual = Dual { v4: Ipv4Addr::new(172, 22, 0, 1), v6: Ipv6Addr::new(0xfd00, 0x22, 0, 0, 0, 0, 0, 1) };
 /// Nothing but neighbour discovery and a tunnel's own packets gets into the node, and nothing through it.
 const FIREWALL: &str = "table inet closed {
     chain input { type filter hook input priority 0; policy drop; icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept; udp dport 4789 accept; }
@@ -43,7 +47,7 @@ impl Bench {
     /// Serves the Pod on its link with the node, and hangs the programs on both devices.
     fn build(plan: &Plan) -> Result<Self> {
         let mut bench = Self::serve(plan, pod_addresses(1), Some(SOURCE))?;
-        bench.attach(&["eth0", "pod1"])?;
+        bench.attach(&["eth0", "pod1"], Link::Ethernet)?;
         Ok(bench)
     }
 
@@ -67,9 +71,9 @@ impl Bench {
         Ok(Self { datapath, network })
     }
 
-    fn attach(&mut self, devices: &[&str]) -> Result<()> {
+    fn attach(&mut self, devices: &[&str], link: Link) -> Result<()> {
         let Self { datapath, network } = self;
-        network.node.enter(|| devices.iter().try_for_each(|device| datapath.attach(device)))?
+        network.node.enter(|| devices.iter().try_for_each(|device| datapath.attach(device, link)))?
     }
 
     fn transfer_both_ways(&self) -> Result<()> {
@@ -142,7 +146,7 @@ fn a_pod_at_the_other_end_of_a_tunnel_is_reached() -> Result<()> {
     let mut server = Background::start("the Pod's server", command, log, Lifetime::Process)?;
     let is_ready = |lines: &[String]| lines.iter().any(|line| line == READY).then_some(());
     server.wait_for_log("the Pod's server listens", Duration::from_secs(10), is_ready)?;
-    bench.attach(&["eth0", "pod1", "tunnel"])?;
+    bench.attach(&["eth0", "pod1", "tunnel"], Link::Ethernet)?;
 
     for on in [true, false] {
         bench.network.offload(on)?;
@@ -153,9 +157,33 @@ fn a_pod_at_the_other_end_of_a_tunnel_is_reached() -> Result<()> {
 }
 
 #[test]
+fn a_client_on_a_wire_without_link_layer_headers_is_served_and_told_of_narrow_ways() -> Result<()> {
+    let mut bench = Bench::build(&Plan { pod_mtu: Some(1400), ..Plan::pods(&["far"]) })?;
+    let _wire = Wire::between(&bench.network.client, &bench.network.node, "wire0")?;
+    for (namespace, own) in [(&bench.network.client, WIRE_CLIENT), (&bench.network.node, WIRE_NODE)] {
+        namespace.ip(&format!(
+            "link set wire0 up\naddr add {}/24 dev wire0\naddr add {}/64 dev wire0 nodad",
+            own.v4, own.v6
+        ))?;
+    }
+    for vip in VIP.both() {
+        bench.network.client.ip(&format!("route replace {vip} via {}", WIRE_NODE.like(vip)))?;
+    }
+    bench.attach(&["wire0"], Link::Bare)?;
+
+    bench.transfer_both_ways()?;
+
+    ask(&bench.network.client, "far", SOURCE)?;
+    for learned in bench.learned(false, VIP)? {
+        assert!(learned.contains("mtu 1400"), "{learned}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_pod_reaches_itself_through_the_vip() -> Result<()> {
     let mut bench = Bench::serve(&Plan::pods(&["self"]), pod_addresses(1), None)?;
-    bench.attach(&["pod1"])?;
+    bench.attach(&["pod1"], Link::Ethernet)?;
     let pod = &bench.network.pods[0];
 
     for on in [true, false] {
