@@ -1,7 +1,7 @@
 //! The cheap question before all others: can this address be ours at all?
 //!
-//! A bitmap with one bit for each hash value of an address. The agent sets the bits of VIPs in one and of
-//! backends in another; a clear bit means "surely not ours" for the price of one memory read. A set bit means
+//! A bitmap with one bit for each hash value of an address. The agent sets the bits of VIPs, and of this node's
+//! addresses that Pods elsewhere see, in one and of backends in another; a clear bit means "surely not ours" for the price of one memory read. A set bit means
 //! "perhaps", and the exact tables decide.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

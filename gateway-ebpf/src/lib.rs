@@ -39,7 +39,8 @@ use crate::rewrite::Rewrite;
 use crate::tables::Tables;
 use crate::verdict::{Shortage, Verdict};
 
-/// A packet that a device has received: does it go to a VIP, and to which backend then?
+/// A packet that a device has received: does it go to a VIP, and to which backend then? Is it the reply of a Pod
+/// elsewhere? Does somebody ask the segment for a VIP?
 #[inline(always)]
 pub fn ingress<'a, T: Tables>(
     packet: &Packet,

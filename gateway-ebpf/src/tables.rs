@@ -10,7 +10,8 @@ use crate::establish::Tracked;
 
 /// The tables of the datapath, as one packet sees them.
 pub trait Tables {
-    /// False: the address is surely no VIP. True: ask [`Tables::is_vip`] before dropping anything.
+    /// False: the address is surely neither a VIP nor one of this node that Pods elsewhere answer to. True: ask
+    /// [`Tables::is_vip`] before dropping anything.
     fn may_be_vip(&self, address: &Address) -> bool;
     /// False: the address is surely no backend's.
     fn may_be_backend(&self, address: &Address) -> bool;

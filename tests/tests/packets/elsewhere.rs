@@ -2,11 +2,12 @@
 //!
 //! The programs ask the host's routes, so these tests run in a namespace that forwards and has some.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Context, Result};
 use beeline_tests::netns::{Group, Lifetime, Namespace};
-use beeline_tests::packets::{Datapath, Extension, Outcome, Packet, REDIRECT};
+use beeline_tests::packets::{Datapath, Extension, Outcome, PASS, Packet, REDIRECT, flags};
 use gateway_common::{DropReason, Event, Flow, Protocol};
 
 use crate::place::Place;
@@ -221,6 +222,39 @@ fn a_full_range_of_ports_refuses_by_name_and_no_two_flows_share_one() -> Result<
             ports.sort_unstable();
             assert_eq!(ports, (20_000..20_012).collect::<Vec<u16>>());
             assert_eq!(datapath.entries()?.len(), 24);
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn three_times_as_many_connections_as_ports_are_refused_by_name_until_ports_are_free_again() -> Result<()> {
+    const PORTS: u16 = 1000;
+    on_a_node(|| {
+        for place in Place::ALL {
+            let mut datapath = with_remote_pod(place, Protocol::TCP, 1)?;
+            datapath.limit_source_ports(10_000, 10_000 + PORTS - 1)?;
+            let syn = |port| Packet::syn(place.client(port), place.frontend());
+            let mut outcomes = Vec::new();
+            for port in 40_000..40_000 + 3 * PORTS {
+                outcomes.push(datapath.ingress(&syn(port))?.verdict);
+            }
+
+            let (taken, refused) = outcomes.split_at(PORTS.into());
+            assert!(taken.iter().all(|&verdict| verdict == REDIRECT));
+            assert!(refused.iter().all(|&verdict| verdict == PASS));
+            assert_eq!(datapath.drops(DropReason::NoSourcePort)?, u64::from(2 * PORTS));
+            let entries = datapath.entries()?;
+            let forward = entries.iter().filter(|(_, entry)| entry.source.to_ip() == place.node());
+            let ports: BTreeSet<u16> = forward.map(|(_, entry)| entry.source_port.get()).collect();
+            assert_eq!((entries.len(), ports.len()), (2 * usize::from(PORTS), PORTS.into()), "no two share a port");
+
+            for port in 40_000..40_000 + PORTS {
+                datapath.ingress(&Packet::tcp(place.client(port), place.frontend()).flags(flags::RST))?;
+            }
+            for port in 50_000..50_000 + PORTS / 2 {
+                assert_eq!(datapath.ingress(&syn(port))?.verdict, REDIRECT, "{port}");
+            }
         }
         Ok(())
     })
