@@ -1,5 +1,5 @@
 //! What Beeline needs of the host beside the datapath: VIP addresses on `lo`, answers for IPv6 VIPs on the
-//! uplinks, the devices and their settings.
+//! uplinks, the devices and their settings, and the ways by which packets leave.
 //!
 //! Everything here is level-triggered: it compares what is wanted with what the kernel lists and changes the
 //! difference. What was listed is remembered until [`Host::look_again`], since a list of thousands of addresses takes
@@ -8,6 +8,9 @@
 pub mod addresses;
 pub mod neighbours;
 pub mod netlink;
+mod prefixes;
+mod reserved_ports;
+mod routes;
 pub mod sysctl;
 pub mod uplinks;
 pub mod watch;
@@ -18,14 +21,18 @@ use std::io;
 use gateway_common::Address;
 use serde::{Deserialize, Serialize};
 
+pub use self::routes::Route;
+
 use self::neighbours::Proxy;
 use self::netlink::Netlink;
+use self::routes::Routes;
 use self::sysctl::Sysctl;
 use self::uplinks::Device;
 
 /// The host's side of this network namespace.
 pub struct Host {
     netlink: Netlink,
+    routes: Routes,
     known: Known,
 }
 
@@ -35,6 +42,7 @@ struct Known {
     devices: Option<Vec<Device>>,
     addresses: Option<Addresses>,
     proxies: Option<BTreeSet<Proxy>>,
+    ports_are_reserved: bool,
 }
 
 /// The addresses of all devices.
@@ -66,18 +74,49 @@ pub struct Published {
 impl Host {
     /// Opens the host of the current network namespace.
     pub fn open() -> io::Result<Self> {
-        Ok(Self { netlink: Netlink::open()?, known: Known::default() })
+        Ok(Self { netlink: Netlink::open()?, routes: Routes::open()?, known: Known::default() })
     }
 
     /// Forgets what was listed: something may have changed.
     pub fn look_again(&mut self) {
         self.known = Known::default();
+        self.routes.look_again();
     }
 
     /// The devices with these names that exist.
     pub fn devices_named(&mut self, names: &[String]) -> io::Result<Vec<Device>> {
         let devices = self.devices()?.iter();
         Ok(devices.filter(|device| names.contains(&device.name)).cloned().collect())
+    }
+
+    /// The devices with these indexes, and those that have these addresses, if they exist.
+    pub fn devices_of(&mut self, indexes: &BTreeSet<u32>, addresses: &BTreeSet<Address>) -> io::Result<Vec<Device>> {
+        let own = &self.addresses()?.foreign;
+        let having: BTreeSet<u32> = addresses.iter().filter_map(|address| own.get(address)).copied().collect();
+        let is_one = |device: &&Device| indexes.contains(&device.index) || having.contains(&device.index);
+        Ok(self.devices()?.iter().filter(|device| !device.is_loopback()).filter(is_one).cloned().collect())
+    }
+
+    /// Counts up whenever a [`Host::route`] may be another one than before.
+    pub fn routes_version(&mut self) -> io::Result<u64> {
+        let Self { netlink, routes, known } = self;
+        routes.version(known.addresses(netlink)?)
+    }
+
+    /// The way by which packets get to an address.
+    pub fn route(&mut self, to: Address) -> io::Result<Route> {
+        let Self { netlink, routes, known } = self;
+        routes.route(to, known.addresses(netlink)?)
+    }
+
+    /// Keeps a range of ports from being given to connections of the host's own; the setting, if it was another one.
+    pub fn reserve_ports(&mut self, first: u16, last: u16) -> io::Result<Option<ChangedSysctl>> {
+        if self.known.ports_are_reserved {
+            return Ok(None);
+        }
+        let changed = reserved_ports::reserve(first, last)?;
+        self.known.ports_are_reserved = true;
+        Ok(changed)
     }
 
     /// The uplinks' names: see [`uplinks::choose`].
@@ -142,7 +181,7 @@ impl Host {
     }
 
     fn devices(&mut self) -> io::Result<&[Device]> {
-        let Self { netlink, known } = self;
+        let Self { netlink, known, .. } = self;
         match &mut known.devices {
             Some(devices) => Ok(devices),
             unknown => Ok(unknown.insert(uplinks::devices(netlink)?)),
@@ -150,22 +189,11 @@ impl Host {
     }
 
     fn addresses(&mut self) -> io::Result<&Addresses> {
-        let Self { netlink, known } = self;
-        match &mut known.addresses {
-            Some(addresses) => Ok(addresses),
-            unknown => {
-                let (ours, foreign): (Vec<_>, Vec<_>) =
-                    addresses::list(netlink)?.into_iter().partition(|found| found.ours);
-                Ok(unknown.insert(Addresses {
-                    ours: ours.into_iter().map(|found| found.address).collect(),
-                    foreign: foreign.into_iter().map(|found| (found.address, found.device)).collect(),
-                }))
-            }
-        }
+        self.known.addresses(&mut self.netlink)
     }
 
     fn proxies(&mut self) -> io::Result<&BTreeSet<Proxy>> {
-        let Self { netlink, known } = self;
+        let Self { netlink, known, .. } = self;
         match &mut known.proxies {
             Some(proxies) => Ok(proxies),
             unknown => Ok(unknown.insert(neighbours::list(netlink)?.into_iter().collect())),
@@ -199,6 +227,22 @@ impl Host {
         }
         self.known.proxies = Some(answered);
         Ok(())
+    }
+}
+
+impl Known {
+    fn addresses(&mut self, netlink: &mut Netlink) -> io::Result<&Addresses> {
+        match &mut self.addresses {
+            Some(addresses) => Ok(addresses),
+            unknown => {
+                let (ours, foreign): (Vec<_>, Vec<_>) =
+                    addresses::list(netlink)?.into_iter().partition(|found| found.ours);
+                Ok(unknown.insert(Addresses {
+                    ours: ours.into_iter().map(|found| found.address).collect(),
+                    foreign: foreign.into_iter().map(|found| (found.address, found.device)).collect(),
+                }))
+            }
+        }
     }
 }
 

@@ -36,6 +36,27 @@ impl Netlink {
         Ok(Self { socket, sequence: 0 })
     }
 
+    /// The same, but the kernel lists only what a request's header asks for.
+    pub fn open_strict() -> io::Result<Self> {
+        let netlink = Self::open()?;
+        netlink.socket.set_netlink_get_strict_chk(true)?;
+        Ok(netlink)
+    }
+
+    /// Asks for one thing.
+    pub fn ask(&mut self, request: RouteNetlinkMessage) -> io::Result<RouteNetlinkMessage> {
+        let sequence = self.send(request, NLM_F_REQUEST)?;
+        loop {
+            for message in self.receive(sequence)? {
+                match message.payload {
+                    NetlinkPayload::InnerMessage(answer) => return Ok(answer),
+                    NetlinkPayload::Error(error) => return Err(error.to_io()),
+                    _ => {}
+                }
+            }
+        }
+    }
+
     /// Asks for a list.
     pub fn dump(&mut self, request: &RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
         let mut attempt = 1;

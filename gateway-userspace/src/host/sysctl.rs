@@ -34,7 +34,8 @@ impl Sysctl {
         if before == value {
             return Ok(None);
         }
-        std::fs::write(self.file(), value)?;
+        // An empty value needs a line to be written at all.
+        std::fs::write(self.file(), format!("{value}\n"))?;
         Ok(Some(before))
     }
 

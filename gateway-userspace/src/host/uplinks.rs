@@ -23,6 +23,13 @@ pub struct Device {
     loopback: bool,
 }
 
+impl Device {
+    /// Whether it is `lo`.
+    pub const fn is_loopback(&self) -> bool {
+        self.loopback
+    }
+}
+
 /// Why no uplink could be chosen.
 #[derive(Debug, thiserror::Error)]
 pub enum UplinkError {

@@ -1,4 +1,4 @@
-//! Says when a device or an address of the host has changed, so that the agent looks again.
+//! Says when a device, an address or a route of the host has changed, so that the agent looks again.
 //!
 //! It does not say what changed: the agent compares, so a lost or doubled signal does no harm.
 
@@ -10,9 +10,10 @@ use netlink_sys::{Socket, SocketAddr};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-/// Changes of devices, of IPv4 addresses and of IPv6 addresses: `RTNLGRP_LINK` (1), `RTNLGRP_IPV4_IFADDR` (5) and
-/// `RTNLGRP_IPV6_IFADDR` (9) as the bits that `bind` takes.
-const GROUPS: u32 = 1 << 0 | 1 << 4 | 1 << 8;
+/// Changes of devices, and of addresses, routes and rules of both families: `RTNLGRP_LINK` (1), `RTNLGRP_IPV4_IFADDR`
+/// (5), `RTNLGRP_IPV4_ROUTE` (7), `RTNLGRP_IPV4_RULE` (8), `RTNLGRP_IPV6_IFADDR` (9), `RTNLGRP_IPV6_ROUTE` (11) and
+/// `RTNLGRP_IPV6_RULE` (19) as the bits that `bind` takes.
+const GROUPS: u32 = 1 << 0 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 18;
 
 /// Watches the current network namespace from a thread of its own. Signals that nobody has taken yet are one.
 pub fn changes() -> io::Result<mpsc::Receiver<()>> {
