@@ -97,6 +97,15 @@ pub enum Mode {
     SourceNat = 0,
 }
 
+impl Mode {
+    /// The name manifests and flags use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SourceNat => "SourceNat",
+        }
+    }
+}
+
 /// How a backend is selected for a new connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]

@@ -15,6 +15,7 @@ mod recorder;
 mod report;
 mod source;
 mod sweep;
+mod ways;
 
 use std::future::pending;
 use std::time::{Duration, Instant};
@@ -39,7 +40,7 @@ use crate::host::{self, Host};
 use crate::reconcile::{Reconciler, memory_bytes};
 use crate::state::{RunDirectory, State};
 
-/// How often devices and addresses are looked at even if no change was signalled.
+/// How often devices, addresses and routes are looked at even if no change was signalled.
 const HOST_LOOK: Duration = Duration::from_secs(5);
 
 /// Changes of the host that follow each other this closely are answered once: a new device brings several.
@@ -166,7 +167,7 @@ impl Prepared {
 /// Everything up to the first reconcile, which alone changes what is served.
 fn start(prepared: Prepared, directory: Directory) -> anyhow::Result<Programmer> {
     let Prepared { config, host, uplinks, source } = prepared;
-    let dataplane = Dataplane::open(directory, config.capacities, &config.timeouts.settings())?;
+    let dataplane = Dataplane::open(directory, config.capacities, &config.settings())?;
     for warning in dataplane.warnings() {
         warn!("{warning}");
     }
@@ -183,6 +184,9 @@ fn start(prepared: Prepared, directory: Directory) -> anyhow::Result<Programmer>
         uplinks = uplinks.join(","),
         "maps are open"
     );
+    if let Some(warning) = config.source_ports.warning() {
+        warn!("{warning}");
+    }
     let epoch = Instant::now();
     let reconciler = Reconciler::adopt(&dataplane.read_actual()?, capacities, epoch.elapsed());
     let options = config.options();

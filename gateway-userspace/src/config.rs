@@ -1,14 +1,19 @@
 //! The flags of `beeline run`, validated into one [`Config`]: after this no other part reads a flag.
 
+mod source_ports;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ArgAction;
-use gateway_common::{Settings, maps};
+use gateway_common::{Mode, Settings, maps};
 
 use crate::dataplane::Capacities;
+use crate::source::validate::parse_mode;
 use crate::translate::Options;
+
+pub use source_ports::SourcePorts;
 
 /// Map sizes beyond this are a slip of the finger: the kernel would be asked for tens of gigabytes.
 const MOST_FLOWS: i64 = 64 * 1024 * 1024;
@@ -44,6 +49,14 @@ pub struct Flags {
     #[arg(long, env = "BEELINE_DEFAULT_LOAD_BALANCER")]
     pub default_load_balancer: bool,
 
+    /// How Pods of other nodes are reached, unless the annotation beeline.dev/mode of a Service or Gateway says otherwise
+    #[arg(long, value_name = "MODE", env = "BEELINE_MODE", default_value = Mode::SourceNat.name(), value_parser = parse_mode)]
+    pub mode: Mode,
+
+    /// Ports of this node that connections to Pods of other nodes come from; they are reserved with the kernel
+    #[arg(long, value_name = "FIRST-LAST", env = "BEELINE_SOURCE_PORTS", default_value_t)]
+    pub source_ports: SourcePorts,
+
     /// Flows that can be tracked at once
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = maps::DEFAULT_MAX_FLOWS,
         value_parser = clap::value_parser!(u32).range(1..=MOST_FLOWS))]
@@ -76,15 +89,16 @@ pub struct Flags {
     pub udp_timeout: Duration,
 }
 
-/// The flags that concern a cluster alone.
+/// The flags that concern a cluster.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ClusterFlags {
     /// Kubeconfig of the cluster to serve [default: the cluster this runs in]
     #[arg(long, value_name = "FILE", env = "BEELINE_KUBECONFIG", conflicts_with = "manifests")]
     pub kubeconfig: Option<PathBuf>,
 
-    /// This node's name in the cluster, which tells its Pods from those of others [default: the host's name]
-    #[arg(long, value_name = "NAME", env = "NODE_NAME", conflicts_with = "manifests")]
+    /// This node's name, which tells its Pods from those of others [default: the host's name in a cluster; in a folder
+    /// without it there is one node]
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
     pub node_name: Option<String>,
 
     /// Namespace of the agents' Leases and of the linked clusters' Secrets
@@ -113,9 +127,18 @@ pub struct InstanceFlag {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ObjectsFrom {
     /// A folder of manifests.
-    Folder(PathBuf),
+    Folder(Folder),
     /// The API server of a cluster.
     Cluster(Cluster),
+}
+
+/// A folder, and this node's place among those that it speaks of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folder {
+    /// Its path.
+    pub path: PathBuf,
+    /// This node's name; without one, there is no other node.
+    pub node: Option<String>,
 }
 
 /// A cluster, and this node's place in it.
@@ -148,6 +171,10 @@ pub struct Config {
     pub adopt_tencent_annotations: bool,
     /// Whether every Service of type `LoadBalancer` without a class is ours.
     pub default_load_balancer: bool,
+    /// How Pods of other nodes are reached, where no object says.
+    pub mode: Mode,
+    /// The ports that connections to them come from.
+    pub source_ports: SourcePorts,
     /// The sizes of the maps, if they do not exist yet.
     pub capacities: Capacities,
     /// The timeouts.
@@ -196,7 +223,10 @@ impl Config {
     /// Validates what the flags say together.
     pub fn new(flags: Flags, bpffs: &Path) -> Result<Self, ConfigError> {
         let objects = match flags.manifests {
-            Some(folder) => ObjectsFrom::Folder(existing(folder)?),
+            Some(folder) => ObjectsFrom::Folder(Folder {
+                path: existing(folder)?,
+                node: flags.cluster.node_name.filter(|name| !name.is_empty()),
+            }),
             None => ObjectsFrom::Cluster(flags.cluster.try_into()?),
         };
         if flags.syn_timeout > flags.established_timeout {
@@ -212,6 +242,8 @@ impl Config {
                 .adopt_tencent_annotations
                 .unwrap_or(matches!(objects, ObjectsFrom::Folder(_))),
             default_load_balancer: flags.default_load_balancer,
+            mode: flags.mode,
+            source_ports: flags.source_ports,
             objects,
             interfaces: flags.interfaces,
             capacities: Capacities {
@@ -233,7 +265,10 @@ impl Config {
 impl fmt::Display for ObjectsFrom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Folder(folder) => write!(f, "{}", folder.canonicalize().unwrap_or_else(|_| folder.clone()).display()),
+            Self::Folder(Folder { path, node }) => {
+                write!(f, "{}", path.canonicalize().unwrap_or_else(|_| path.clone()).display())?;
+                node.as_ref().map_or(Ok(()), |node| write!(f, ", as node {node}"))
+            }
             Self::Cluster(cluster) => write!(f, "the cluster, as node {}", cluster.node),
         }
     }
@@ -269,9 +304,10 @@ impl Config {
             adopt_tencent_annotations: self.adopt_tencent_annotations,
             default_load_balancer: self.default_load_balancer,
             node: match &self.objects {
-                ObjectsFrom::Folder(_) => None,
+                ObjectsFrom::Folder(folder) => folder.node.as_deref().map(Into::into),
                 ObjectsFrom::Cluster(cluster) => Some(cluster.node.as_str().into()),
             },
+            mode: self.mode,
             many_authors: match &self.objects {
                 ObjectsFrom::Folder(_) => false,
                 ObjectsFrom::Cluster(cluster) => !cluster.unpooled_addresses,
@@ -280,19 +316,23 @@ impl Config {
     }
 }
 
-impl Timeouts {
-    /// In the form of the map.
+impl Config {
+    /// What of it the datapath is told, in the form of the map.
     pub fn settings(&self) -> Settings {
         let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let Timeouts { syn, established, closing, udp } = self.timeouts;
         Settings {
-            syn_timeout_ns: nanoseconds(self.syn),
-            established_timeout_ns: nanoseconds(self.established),
-            closing_timeout_ns: nanoseconds(self.closing),
-            udp_timeout_ns: nanoseconds(self.udp),
-            ..Settings::default()
+            syn_timeout_ns: nanoseconds(syn),
+            established_timeout_ns: nanoseconds(established),
+            closing_timeout_ns: nanoseconds(closing),
+            udp_timeout_ns: nanoseconds(udp),
+            first_source_port: self.source_ports.first.into(),
+            last_source_port: self.source_ports.last.into(),
         }
     }
+}
 
+impl Timeouts {
     /// The shortest of them: how soon an idle flow may have to be collected.
     pub fn shortest(&self) -> Duration {
         self.syn.min(self.established).min(self.closing).min(self.udp)
@@ -354,7 +394,7 @@ mod tests {
 
         let config = Config::new(flags(&["--manifests", path]).expect("flags"), Path::new("/b")).expect("a config");
 
-        assert_eq!(config.timeouts.settings(), Settings::default());
+        assert_eq!(config.settings(), Settings::default());
         assert_eq!(config.capacities.flows, maps::DEFAULT_MAX_FLOWS);
         assert!(config.adopt_tencent_annotations);
     }
@@ -375,6 +415,24 @@ mod tests {
         let ObjectsFrom::Cluster(cluster) = config.objects else { panic!("a cluster: {:?}", config.objects) };
         assert_eq!((&*cluster.node, &*cluster.namespace), ("n1", "beeline-system"));
         assert!(!config.adopt_tencent_annotations);
+    }
+
+    #[test]
+    fn a_folder_knows_other_nodes_only_if_this_one_has_a_name() {
+        let node = |arguments: &[&str]| {
+            let flags = flags(&[&["--manifests", "/"], arguments].concat()).expect("flags");
+            Config::new(flags, Path::new("/b")).expect("a config").options().node
+        };
+
+        assert_eq!(node(&["--node-name", "n1"]).as_deref(), Some("n1"));
+        assert_eq!(node(&["--node-name", ""]), None);
+    }
+
+    #[test]
+    fn an_unknown_mode_is_refused_by_name() {
+        let error = flags(&["--manifests", "/", "--mode", "SourceNAT"]).expect_err("refused").to_string();
+
+        assert!(error.contains("`SourceNAT` is not a mode: did you mean `SourceNat`?"), "{error}");
     }
 
     #[test]

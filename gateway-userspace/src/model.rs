@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway_common::{Address, Algorithm, FrontendKey, Port, Protocol};
+use gateway_common::{Address, Algorithm, FrontendKey, Mode, Place, Port, Protocol};
 use ipnet::IpNet;
 
 /// Everything that shall be programmed on this node.
@@ -49,8 +49,8 @@ pub struct Service {
     /// The clients that may begin a connection; without it everybody. A range of the other family than the VIP's lets
     /// nobody in.
     pub sources: Option<BTreeSet<IpNet>>,
-    /// How many ready backends on other nodes and in other clusters get no traffic from here yet.
-    pub remote: u32,
+    /// How Pods of other nodes and clusters are reached.
+    pub mode: Mode,
 }
 
 /// The backends behind one reference of a route, or behind a Service that is its own frontend.
@@ -73,6 +73,8 @@ pub struct Member {
     pub name: String,
     /// The share within the group: 0 to 65535; 0 gets no new connection and keeps those it has.
     pub weight: u16,
+    /// Whether the Pod is on this node.
+    pub place: Place,
 }
 
 /// A backend's identity. Another Pod that inherits the address is another backend.

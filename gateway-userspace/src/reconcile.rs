@@ -1,6 +1,6 @@
 //! Makes actual equal desired: compares a [`Model`] with what the maps contain and lists the writes, in order.
 //!
-//! Pure: no kernel, no async, no clock. It promises that after each single write every frontend leads to slots,
+//! Pure: no kernel, no async, no clock; the ways to Pods elsewhere are asked of whoever wants a plan. It promises that after each single write every frontend leads to slots,
 //! groups and backends that exist; that only what differs is written, so the same model twice, or after a restart,
 //! needs no write; and that an id, once given, stays as long as what it stands for.
 //!
@@ -22,6 +22,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 mod vips;
+mod ways;
 mod write;
 
 use std::collections::BTreeSet;
@@ -39,6 +40,7 @@ pub use self::note::{Matter, Note};
 pub use self::schedule::Schedule;
 use self::services::Services;
 use self::vips::Vips;
+pub use self::ways::{Unreachable, Way, Ways};
 pub use self::write::Write;
 use crate::model::Model;
 
@@ -50,6 +52,12 @@ pub struct Plan {
     /// The VIPs that the host must have. Addresses that are not among them leave the host before the writes; those
     /// that are missing come after them. So a VIP on the host is always guarded.
     pub host_vips: BTreeSet<Address>,
+    /// The devices that lead to backends elsewhere, by index.
+    pub devices: BTreeSet<u32>,
+    /// The node's own addresses at which replies from backends elsewhere may come in.
+    pub sources: BTreeSet<Address>,
+    /// What there is to say of backends elsewhere that cannot be reached.
+    pub unreachable: Option<Unreachable>,
     /// What could not be programmed as asked.
     pub notes: Vec<Note>,
     /// When to plan again though nothing changed: something waits for its time.
@@ -81,11 +89,12 @@ impl Reconciler {
         let services = Services::adopt(actual, capacities, &mut backends, &mut repairs);
         let mut vips = Vips::adopt(&actual.vips, &actual.vip_filter, capacities.frontends, now);
         services.addresses().for_each(|address| vips.enter(address));
+        backends.sources().for_each(|source| vips.enter_source(source));
         Self { services, backends, vips, repairs }
     }
 
     /// What to write so that the maps contain this model. The plan counts as done.
-    pub fn plan(&mut self, model: &Model, now: Duration) -> Plan {
+    pub fn plan(&mut self, model: &Model, ways: &mut dyn Ways, now: Duration) -> Plan {
         let Self { services, backends, vips, repairs } = self;
         let mut writes = std::mem::take(repairs);
         let mut notes = Vec::new();
@@ -97,24 +106,29 @@ impl Reconciler {
         for change in &mut changes {
             change.name_backends(backends, now, &mut writes);
         }
-        backends.flush_filter(&mut writes);
+        backends.settle(ways, now, vips, &mut writes);
 
         let changed: Vec<FrontendKey> = changes.iter().map(services::Change::key).collect();
         for change in changes {
             services.update(change, now, backends, &mut writes);
         }
         services.forget_clients(now, &mut writes);
+        // Whom only those named that named it differently before has moved.
+        backends.settle(ways, now, vips, &mut writes);
 
         vips.raise(&mut writes);
         services.publish(&changed, &mut writes);
 
-        backends.retire(model, now, &mut writes);
+        backends.retire(model, now, vips, &mut writes);
         vips.expire(now, &mut writes);
 
         notes.extend(services.notes().cloned());
         Plan {
             writes,
             host_vips: vips.addresses(),
+            devices: backends.devices(),
+            sources: vips.sources(),
+            unreachable: backends.unreachable(),
             next_deadline: self.next_deadline(&notes, now),
             notes,
             frontends: self.services.len(),
@@ -126,6 +140,12 @@ impl Reconciler {
     /// none need not wait; plan again then.
     pub fn release_idle_vips(&mut self, busy: &BTreeSet<Address>, scan_began: Duration) {
         self.vips.release_idle(busy, scan_began);
+    }
+
+    /// Tells of the same scan which of the node's own addresses flows to backends elsewhere bear. One that nothing needs
+    /// any more is forgotten with the next plan.
+    pub fn release_idle_sources(&mut self, busy: &BTreeSet<Address>, scan_began: Duration) {
+        self.vips.release_idle_sources(busy, scan_began);
     }
 
     fn next_deadline(&self, notes: &[Note], now: Duration) -> Option<Duration> {

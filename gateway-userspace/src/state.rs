@@ -82,8 +82,6 @@ pub struct Names {
     pub references: BTreeMap<String, String>,
     /// `TCP 10.0.0.1:8080` and the Pod's fingerprint → the Pod.
     pub backends: BTreeMap<String, String>,
-    /// `TCP 10.96.0.1:80` → how many ready backends it has on other nodes, if it has any.
-    pub elsewhere: BTreeMap<String, u32>,
 }
 
 impl Names {
@@ -103,13 +101,11 @@ struct NamesOf<'a> {
     references: &'a Model,
     #[serde(serialize_with = "backends")]
     backends: &'a Model,
-    #[serde(serialize_with = "elsewhere")]
-    elsewhere: &'a Model,
 }
 
 impl<'a> NamesOf<'a> {
     fn new(model: &'a Model) -> Self {
-        Self { frontends: model, references: model, backends: model, elsewhere: model }
+        Self { frontends: model, references: model, backends: model }
     }
 }
 
@@ -129,11 +125,6 @@ fn backends<S: Serializer>(model: &Model, serializer: S) -> Result<S::Ok, S::Err
     };
     let members = groups(model).flat_map(|group| &group.members);
     serializer.collect_map(members.map(|(backend, member)| (key(backend), &member.name)))
-}
-
-fn elsewhere<S: Serializer>(model: &Model, serializer: S) -> Result<S::Ok, S::Error> {
-    let has_some = model.services.iter().filter(|(_, service)| service.remote > 0);
-    serializer.collect_map(has_some.map(|(key, service)| (key.to_string(), service.remote)))
 }
 
 fn groups(model: &Model) -> impl Iterator<Item = &Group> {
@@ -212,7 +203,7 @@ impl RunDirectory {
 mod tests {
     use super::*;
     use crate::model::{Member, PodId, Service};
-    use gateway_common::{Address, FrontendKey, Port, Protocol};
+    use gateway_common::{Address, FrontendKey, Place, Port, Protocol};
     use std::collections::BTreeSet;
 
     #[test]
@@ -241,15 +232,14 @@ mod tests {
         let pod = PodId::from_uid("new");
         let backend =
             Backend { address: Address::from_v4([10, 0, 0, 1]), port: Port::new(80), protocol: Protocol::TCP, pod };
-        let member = Member { name: "shop/new".to_owned(), weight: 1 };
+        let member = Member { name: "shop/new".to_owned(), weight: 1, place: Place::Here };
         let group = Group {
             reference: "Service shop/web:80".to_owned(),
             weight: 1,
             members: BTreeMap::from([(backend, member)]),
         };
         let key = FrontendKey::new(Address::from_v4([192, 0, 2, 1]), Port::new(80), Protocol::TCP);
-        let service =
-            Service { owner: "Service shop/web".to_owned(), groups: vec![group], remote: 2, ..Service::default() };
+        let service = Service { owner: "Service shop/web".to_owned(), groups: vec![group], ..Service::default() };
         let socket = "10.0.0.1:80".parse().expect("a socket");
 
         let folder = tempfile::tempdir().expect("a folder");
@@ -264,7 +254,6 @@ mod tests {
         let names = directory.names();
 
         assert_eq!(names.frontends["TCP 192.0.2.1:80"], "Service shop/web");
-        assert_eq!(names.elsewhere["TCP 192.0.2.1:80"], 2);
         assert_eq!(names.backend("TCP", socket, &fingerprint_text(pod.raw())), Some("shop/new".to_owned()));
         assert_eq!(names.backend("TCP", socket, &fingerprint_text(PodId::from_uid("old").raw())), None);
     }

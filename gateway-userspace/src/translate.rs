@@ -29,10 +29,11 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use gateway_common::{Address, FrontendKey};
+use gateway_common::{Address, FrontendKey, Mode};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use crate::model::{Model, Service};
+use crate::source::validate::{MODE_ANNOTATION, parse_mode};
 use crate::source::{FolderSource, ObjectId, Objects, Origin, Problem, Route, Sourced};
 use attachments::Attachments;
 use endpoints::Cluster;
@@ -56,8 +57,10 @@ pub struct Options {
     pub adopt_tencent_annotations: bool,
     /// Whether every Service of type `LoadBalancer` without a class is ours.
     pub default_load_balancer: bool,
-    /// The node whose backends get traffic from here; without one, all do.
+    /// This node, whose Pods are reached as they are, unlike those of others; without one, there is no other.
     pub node: Option<Arc<str>>,
+    /// How Pods of other nodes are reached, if the object that asks for a frontend does not say.
+    pub mode: Mode,
     /// Whether objects are written by many who do not trust each other, as in a cluster: then nobody gets an address that
     /// no pool holds, and addresses in a status are kept only if we gave them.
     pub many_authors: bool,
@@ -73,7 +76,13 @@ impl Options {
 impl Default for Options {
     /// What a folder of manifests starts with.
     fn default() -> Self {
-        Self { adopt_tencent_annotations: true, default_load_balancer: false, node: None, many_authors: false }
+        Self {
+            adopt_tencent_annotations: true,
+            default_load_balancer: false,
+            node: None,
+            mode: Mode::default(),
+            many_authors: false,
+        }
     }
 }
 
@@ -149,7 +158,7 @@ pub fn translate_after(given: &Given, objects: &Objects, options: &Options) -> T
         translation.vips.entry(claim.key.address).or_insert_with(|| claim.vip_origin());
     }
     for claim in ownership.owners() {
-        let service = served(clusters, claim);
+        let service = served(clusters, claim, options.mode);
         translation.model.services.extend(service.map(|service| (claim.key, Arc::new(service))));
     }
     let facts = conditions::Facts {
@@ -167,6 +176,7 @@ pub fn translate_after(given: &Given, objects: &Objects, options: &Options) -> T
     translation.given = assignments.given();
     refuse_addresses_of_pods(&cluster, &mut translation, &mut report);
     translation.model.living_pods = cluster.living_pods();
+    translation.model.living_pods.extend(links.living_pods());
     translation.model.health_checks = services.iter().filter_map(|service| service.health_check(&cluster)).collect();
     translation.model.incomplete = objects.incomplete;
     // A VIP whose listeners have no route yet exposes nothing, so nobody has to hold it.
@@ -177,12 +187,21 @@ pub fn translate_after(given: &Given, objects: &Objects, options: &Options) -> T
 }
 
 /// What stands behind a claim that is fulfilled; nothing behind a listener without a route.
-fn served(clusters: Clusters<'_>, claim: &Claim<'_>) -> Option<Service> {
+fn served(clusters: Clusters<'_>, claim: &Claim<'_>, mode: Mode) -> Option<Service> {
     match claim.behind {
-        Behind::Service(frontend) => Some(services::service(clusters.here, claim.key, frontend)),
-        Behind::Route(route) => Some(references::service(clusters, claim.key, route)),
+        Behind::Service(frontend) => Some(services::service(clusters.here, claim.key, frontend, mode)),
+        Behind::Route(route) => {
+            let gateway = clusters.here.objects.gateways.get(&claim.object.name);
+            let stated = gateway.and_then(|gateway| stated_mode(&gateway.object.metadata));
+            Some(references::service(clusters, claim.key, route, stated.unwrap_or(mode)))
+        }
         Behind::Nothing => None,
     }
+}
+
+/// How an object wants Pods of other nodes to be reached, if it says so.
+fn stated_mode(metadata: &ObjectMeta) -> Option<Mode> {
+    metadata.annotations.as_ref()?.get(MODE_ANNOTATION).and_then(|name| parse_mode(name).ok())
 }
 
 /// A VIP that is a Pod's own address would take the Pod off the network.

@@ -13,6 +13,7 @@ use super::health_ports::HealthPorts;
 use super::recorder::{Record, Recorder};
 use super::source::{Reading, Source};
 use super::sweep::Sweep;
+use super::ways::{self, HostWays};
 use super::{RETRY, conflicts, report};
 use crate::config::Config;
 use crate::dataplane::{Dataplane, Sweeper, Uplink};
@@ -31,7 +32,7 @@ pub enum Cause {
     Start,
     /// The manifests changed.
     Objects,
-    /// A device or an address may have changed.
+    /// A device, an address or a route may have changed.
     Host,
     /// Something waited for its time.
     Deadline,
@@ -72,6 +73,8 @@ pub struct Programmer {
     said: report::Said,
     /// The VIPs that the host has, as of the last reconcile.
     vips: BTreeSet<Address>,
+    /// Where the programs are, as of the last reconcile.
+    attached: BTreeSet<Uplink>,
     deadline: Option<Instant>,
     /// Whether a plan was not done whole, so that the reconciler is wrong about the maps.
     stale: bool,
@@ -98,6 +101,7 @@ impl Programmer {
             problems: Vec::new(),
             said: report::Said::default(),
             vips: BTreeSet::new(),
+            attached: BTreeSet::new(),
             deadline: None,
             stale: false,
             waiting: false,
@@ -212,6 +216,7 @@ impl Programmer {
             sweep.round.vips.iter().filter(|(_, flows)| **flows > 0).map(|(vip, _)| *vip).collect();
         let began = sweep.began.saturating_duration_since(self.parts.epoch);
         self.parts.reconciler.release_idle_vips(&busy, began);
+        self.parts.reconciler.release_idle_sources(&sweep.round.sources, began);
         if self.waiting {
             self.reconcile(Cause::Deadline, Instant::now());
         }
@@ -225,26 +230,38 @@ impl Programmer {
 
     /// One pass. VIPs leave the host before their guard and join it after, so none is ever there without guard.
     fn apply(&mut self) -> anyhow::Result<Outcome> {
-        let Parts { host, dataplane, reconciler, uplinks, epoch, health_ports, .. } = &mut self.parts;
+        let Self { parts, attached, .. } = self;
+        let Parts { host, dataplane, reconciler, uplinks, epoch, health_ports, config, .. } = parts;
         let foreign = host.foreign_addresses().context("the host's addresses cannot be listed")?;
         let (model, mut problems) = conflicts::without(&self.model, &self.translation.vips, &foreign);
-        let plan = reconciler.plan(&model, epoch.elapsed());
+        let mut ways = HostWays::new(host);
+        let plan = reconciler.plan(&model, &mut ways, epoch.elapsed());
+        ways.finish().context("the kernel does not say how it routes")?;
+        problems.extend(plan.unreachable.as_ref().map(ways::problem));
         host.withdraw(&plan.host_vips).context("VIP addresses cannot be removed from lo")?;
+        let devices = host.devices_named(uplinks).context("devices cannot be listed")?;
+        // Replies come in by the devices that lead to Pods elsewhere, or at those that have the address they are sent to.
+        let inward = host.devices_of(&plan.devices, &plan.sources).context("devices cannot be listed")?;
+        let wanted: BTreeSet<Uplink> = devices.iter().chain(&inward).map(uplink).collect();
+        if !wanted.is_subset(attached) {
+            // Nobody is sent to a Pod elsewhere before its replies are met. What fails here fails below, too.
+            let _ = attach(dataplane, &wanted.union(&still_there(host, attached)?).cloned().collect());
+        }
         let before = dataplane.writes();
         dataplane.apply(&plan.writes)?;
         let writes = dataplane.writes() - before;
-        let devices = host.devices_named(uplinks).context("devices cannot be listed")?;
-        let attached = dataplane.attach(&devices.iter().map(uplink).collect::<Vec<_>>())?;
-        for link in attached.attached {
-            info!(link, "attached");
-        }
-        for link in attached.detached {
-            info!(link, "detached");
-        }
+        attached.clone_from(&wanted);
+        attach(dataplane, &wanted)?;
         problems.extend(missing_uplinks(uplinks, &devices));
         health_ports.serve(&model.health_checks);
         problems.extend(health_ports.problems());
-        let published = host.publish(&plan.host_vips, &devices).context("VIP addresses cannot be added to lo")?;
+        let mut published = host.publish(&plan.host_vips, &devices).context("VIP addresses cannot be added to lo")?;
+        match host.reserve_ports(config.source_ports.first, config.source_ports.last) {
+            Ok(changed) => published.sysctls.extend(changed),
+            Err(error) => {
+                published.failures.push(format!("--source-ports {} are not reserved: {error}", config.source_ports));
+            }
+        }
         problems.extend(published.failures.into_iter().map(|failure| Problem::of_file("", failure)));
         Ok(Outcome { plan, writes, problems, sysctls: published.sysctls })
     }
@@ -308,6 +325,25 @@ impl Programmer {
         }
         Ok(())
     }
+}
+
+/// Makes the programs sit at these devices and no others.
+fn attach(dataplane: &mut Dataplane, devices: &BTreeSet<Uplink>) -> anyhow::Result<()> {
+    let changes = dataplane.attach(&devices.iter().cloned().collect::<Vec<_>>())?;
+    for link in changes.attached {
+        info!(link, "attached");
+    }
+    for link in changes.detached {
+        info!(link, "detached");
+    }
+    Ok(())
+}
+
+/// Those of the devices that exist.
+fn still_there(host: &mut Host, devices: &BTreeSet<Uplink>) -> anyhow::Result<BTreeSet<Uplink>> {
+    let indexes = devices.iter().map(|device| device.index).collect();
+    let found = host.devices_of(&indexes, &BTreeSet::new()).context("devices cannot be listed")?;
+    Ok(found.iter().map(uplink).collect())
 }
 
 fn uplink(device: &Device) -> Uplink {

@@ -54,7 +54,7 @@ impl Source {
     pub fn open(config: &Config) -> anyhow::Result<Self> {
         match &config.objects {
             ObjectsFrom::Folder(folder) => {
-                let source = FolderSource::open(folder)?;
+                let source = FolderSource::open(&folder.path)?;
                 let changes = source.watch();
                 Ok(Self::Folder(source, changes))
             }

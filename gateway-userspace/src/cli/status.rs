@@ -40,8 +40,6 @@ struct Status {
     agent: Agent,
     links: Vec<LinkView>,
     dump: Dump,
-    /// How many ready backends each frontend has on other nodes.
-    elsewhere: BTreeMap<String, u32>,
 }
 
 /// The same as JSON: counts stand under their names.
@@ -53,7 +51,6 @@ struct Document<'a> {
     flows: &'a FlowsDump,
     frontends: &'a [FrontendDump],
     idle_backends: &'a [BackendDump],
-    backends_elsewhere: &'a BTreeMap<String, u32>,
     drops: BTreeMap<&'a str, u64>,
     events: BTreeMap<&'a str, u64>,
 }
@@ -69,10 +66,9 @@ pub fn execute(arguments: &Arguments, bpffs: &Path) -> anyhow::Result<Outcome> {
     let view = View::open(bpffs)?;
     let directory = RunDirectory::of(bpffs)?;
     let mut dump = view.dump()?;
-    let names = directory.names();
-    names::fill(&mut dump, &names);
+    names::fill(&mut dump, &directory.names());
     let agent = Agent { running: dataplane::is_locked(bpffs)?, state: directory.state() };
-    let status = Status { agent, links: view.links(), dump, elsewhere: names.elsewhere };
+    let status = Status { agent, links: view.links(), dump };
     match arguments.output {
         Output::Json => print_json(&document(&status))?,
         Output::Text => print(&text(&status, arguments.all, SystemTime::now())?)?,
@@ -84,14 +80,13 @@ fn document(status: &Status) -> Document<'_> {
     fn counts(counters: &[CounterDump]) -> BTreeMap<&str, u64> {
         counters.iter().map(|counter| (counter.name.as_str(), counter.packets)).collect()
     }
-    let Status { agent, links, dump, elsewhere } = status;
+    let Status { agent, links, dump } = status;
     Document {
         agent,
         links,
         flows: &dump.flows,
         frontends: &dump.frontends,
         idle_backends: &dump.idle_backends,
-        backends_elsewhere: elsewhere,
         drops: counts(&dump.drops),
         events: counts(&dump.events),
     }
@@ -102,7 +97,7 @@ fn text(status: &Status, all: bool, now: SystemTime) -> Result<String, std::fmt:
     agent(&mut out, status, now)?;
     let sections = [
         ("FRONTENDS", frontends(&status.dump)),
-        ("BACKENDS", backends(&status.dump, &status.elsewhere)),
+        ("BACKENDS", backends(&status.dump)),
         ("DROPS", counters(&status.dump.drops, all)),
         ("EVENTS", counters(&status.dump.events, all)),
     ];
@@ -184,11 +179,21 @@ fn sources(ranges: Option<&[String]>) -> String {
     }
 }
 
-/// A backend stands once for each frontend it serves; its counters are those of all of them. Those on other nodes are only
-/// counted: they get no traffic from here.
-fn backends(dump: &Dump, elsewhere: &BTreeMap<String, u32>) -> Table {
-    let mut table =
-        Table::new(["FRONTEND", "REFERENCE", "BACKEND", "POD", "WEIGHT", "SHARE", "NEW", "ACTIVE", "PACKETS", "BYTES"]);
+/// A backend stands once for each frontend it serves; its counters are those of all of them.
+fn backends(dump: &Dump) -> Table {
+    let mut table = Table::new([
+        "FRONTEND",
+        "REFERENCE",
+        "BACKEND",
+        "POD",
+        "PLACE",
+        "WEIGHT",
+        "SHARE",
+        "NEW",
+        "ACTIVE",
+        "PACKETS",
+        "BYTES",
+    ]);
     for frontend in &dump.frontends {
         let shares: u32 = frontend.groups.iter().map(|group| group.share).sum();
         for group in &frontend.groups {
@@ -202,14 +207,8 @@ fn backends(dump: &Dump, elsewhere: &BTreeMap<String, u32>) -> Table {
                 let dash = || "-".to_owned();
                 let none = "none ready: refused".to_owned();
                 let key = frontend.key.to_string();
-                table.row([key, reference, none, dash(), dash(), share, dash(), dash(), dash(), dash()]);
+                table.row([key, reference, none, dash(), dash(), dash(), share, dash(), dash(), dash(), dash()]);
             }
-        }
-        if let Some(count) = elsewhere.get(&frontend.key.to_string()) {
-            let text = format!("{count} on other nodes: no traffic from here yet");
-            let dash = || "-".to_owned();
-            let key = frontend.key.to_string();
-            table.row([key, dash(), text, dash(), dash(), "0%".to_owned(), dash(), dash(), dash(), dash()]);
         }
     }
     for backend in &dump.idle_backends {
@@ -218,12 +217,13 @@ fn backends(dump: &Dump, elsewhere: &BTreeMap<String, u32>) -> Table {
     table
 }
 
-fn backend_row(frontend: Option<&FrontendDump>, reference: &str, backend: &BackendDump, share: &str) -> [String; 10] {
+fn backend_row(frontend: Option<&FrontendDump>, reference: &str, backend: &BackendDump, share: &str) -> [String; 11] {
     [
         frontend.map_or_else(|| "-".to_owned(), |frontend| frontend.key.to_string()),
         reference.to_owned(),
         std::net::SocketAddr::new(backend.address, backend.port).to_string(),
         backend.name.clone().unwrap_or_else(|| "-".to_owned()),
+        backend.place_text(),
         backend.weight.to_string(),
         share.to_owned(),
         backend.connections.new.to_string(),
@@ -288,7 +288,7 @@ mod tests {
 
     fn status_of(running: bool, state: State) -> String {
         let agent = Agent { running, state: Some(state) };
-        let status = Status { agent, links: Vec::new(), dump: Dump::default(), elsewhere: BTreeMap::new() };
+        let status = Status { agent, links: Vec::new(), dump: Dump::default() };
         text(&status, false, SystemTime::now()).expect("a text")
     }
 

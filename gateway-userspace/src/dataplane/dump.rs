@@ -102,6 +102,10 @@ pub struct BackendDump {
     pub pod: String,
     /// The Pod's name, if known.
     pub name: Option<String>,
+    /// Whether the Pod runs on this node.
+    pub place: PlaceDump,
+    /// This node's address that a Pod elsewhere sees; nothing while there is no route to it.
+    pub source: Option<IpAddr>,
     /// How many backends of this id were gone before.
     pub generation: u32,
     /// How many slots of the group's schedule it has.
@@ -110,6 +114,16 @@ pub struct BackendDump {
     pub connections: ConnectionsDump,
     /// Its traffic, of all frontends.
     pub traffic: TrafficDump,
+}
+
+/// Where a backend's Pod runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PlaceDump {
+    /// On this node.
+    Here,
+    /// On another node or in another cluster.
+    Elsewhere,
 }
 
 /// A VIP.
@@ -260,11 +274,25 @@ impl GroupDump {
     }
 }
 
+impl BackendDump {
+    /// Where the Pod runs and what it sees of this node, in words.
+    pub fn place_text(&self) -> String {
+        match (self.place, self.source) {
+            (PlaceDump::Here, _) => "here".to_owned(),
+            (PlaceDump::Elsewhere, Some(source)) => format!("elsewhere via {source}"),
+            (PlaceDump::Elsewhere, None) => "elsewhere, no route".to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for BackendDump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", SocketAddr::new(self.address, self.port))?;
         if let Some(name) = &self.name {
             write!(f, " {name}")?;
+        }
+        if self.place == PlaceDump::Elsewhere {
+            write!(f, " {}", self.place_text())?;
         }
         if self.generation != 0 {
             write!(f, " (generation {})", self.generation)?;
@@ -319,11 +347,17 @@ mod tests {
             protocol: "TCP".to_owned(),
             pod: String::new(),
             name: Some(format!("shop/v{last}")),
+            place: PlaceDump::Here,
+            source: None,
             generation: 0,
             weight,
             connections: ConnectionsDump { new: 3, active: 1 },
             traffic: TrafficDump { packets: 30, bytes: 3000 },
         }
+    }
+
+    fn remote(backend: BackendDump) -> BackendDump {
+        BackendDump { place: PlaceDump::Elsewhere, source: Some(IpAddr::from([192, 0, 2, 1])), ..backend }
     }
 
     fn dump() -> Dump {
@@ -336,7 +370,7 @@ mod tests {
             share: 1,
             slots: 3,
             schedule: "a×2 b".to_owned(),
-            backends: vec![backend("a", 1, 2), BackendDump { generation: 4, ..backend("b", 2, 1) }],
+            backends: vec![backend("a", 1, 2), BackendDump { generation: 4, ..remote(backend("b", 2, 1)) }],
         };
         let empty = GroupDump {
             label: "B".to_owned(),
@@ -382,7 +416,7 @@ TCP 203.0.113.10:80 WeightedRoundRobin (TCPRoute shop/web)
   A 1/2 Service shop/web:80
     3 slots: a×2 b
     a 2/3 10.0.0.1:80 shop/v1
-    b 1/3 10.0.0.2:80 shop/v2 (generation 4)
+    b 1/3 10.0.0.2:80 shop/v2 elsewhere via 192.0.2.1 (generation 4)
   B 1/2 00000000000000aa
     no backends: refused
 no new connections: TCP 10.0.0.9:80 shop/v9
@@ -402,7 +436,7 @@ no frontends: 203.0.113.99
 flows: 2 of 10
 TCP 203.0.113.10:80: 6 new, 2 active, 60 packets, 6000 bytes
 TCP backend 10.0.0.1:80 shop/v1: 3 new, 1 active, 30 packets, 3000 bytes
-TCP backend 10.0.0.2:80 shop/v2 (generation 4): 3 new, 1 active, 30 packets, 3000 bytes
+TCP backend 10.0.0.2:80 shop/v2 elsewhere via 192.0.2.1 (generation 4): 3 new, 1 active, 30 packets, 3000 bytes
 TCP backend 10.0.0.9:80 shop/v9: 3 new, 1 active, 30 packets, 3000 bytes
 drop no_flow: 5
 "

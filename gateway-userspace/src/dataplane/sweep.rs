@@ -3,7 +3,7 @@
 //! A step reads at most 8,192 entries, so it never holds anything up. The check is the program's: a flow that was
 //! refreshed since the scan survives. A reverse entry is a candidate only if it is idle and its twin is missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -57,6 +57,8 @@ pub struct Round {
     pub collected: u64,
     /// Flows of each VIP that were left.
     pub vips: BTreeMap<Address, u64>,
+    /// The node's addresses that flows bear as their source towards backends elsewhere.
+    pub sources: BTreeSet<Address>,
 }
 
 /// Now, on the clock of `last_seen_ns`.
@@ -110,6 +112,10 @@ impl Sweeper {
                             idle.push(flow);
                         }
                         *round.vips.entry(flow.destination).or_default() += 1;
+                        // A hairpin flow bears the VIP.
+                        if entry.source != flow.source && entry.source != flow.destination {
+                            round.sources.insert(entry.source);
+                        }
                     }
                     Some(Direction::Reverse) if is_idle => idle_replies.push((flow, entry.twin(flow.protocol))),
                     Some(Direction::Reverse) => {}

@@ -7,14 +7,15 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use gateway_common::{
-    Backend, Connections, ConntrackEntry, Flow, FrontendKey, Service, SlotRange, SourceRange, Traffic, maps,
+    Address, Backend, Connections, ConntrackEntry, Flow, FrontendKey, Place, Service, SlotRange, SourceRange, Traffic,
+    maps,
 };
 use serde::Serialize;
 
 use super::counters::Counters;
 use super::dump::{
-    BackendDump, ConnectionsDump, CounterDump, Dump, FlowsDump, FrontendDump, GroupDump, TrafficDump, VipDump, compact,
-    label,
+    BackendDump, ConnectionsDump, CounterDump, Dump, FlowsDump, FrontendDump, GroupDump, PlaceDump, TrafficDump,
+    VipDump, compact, label,
 };
 use super::error::Error;
 use super::maps::Maps;
@@ -192,6 +193,8 @@ impl View {
             protocol: backend.protocol.to_string(),
             pod: hex(backend.pod),
             name: None,
+            place: if backend.place() == Some(Place::Elsewhere) { PlaceDump::Elsewhere } else { PlaceDump::Here },
+            source: (backend.source != Address::UNSPECIFIED).then(|| backend.source.to_ip()),
             generation: backend.generation,
             weight,
             connections: connections.into(),

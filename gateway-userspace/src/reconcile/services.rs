@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_common::maps::Capacities;
-use gateway_common::{Frontend, FrontendKey, Group, Mode, Service, SlotRange, SourceRange};
+use gateway_common::{Frontend, FrontendKey, Group, Service, SlotRange, SourceRange};
 
 use super::actual::Actual;
 use super::affinities::{Affinities, Pair};
-use super::backends::Backends;
+use super::backends::{Backends, Named};
 use super::ids::Ids;
 use super::note::{Matter, Note};
 use super::placed::Placed;
@@ -50,7 +50,7 @@ struct Programmed {
     schedule: Placed,
     groups: Vec<PlacedGroup>,
     /// The backends that its groups name, with repetition.
-    named: Vec<model::Backend>,
+    named: Vec<Named>,
     notes: Vec<Note>,
 }
 
@@ -69,7 +69,7 @@ pub(super) struct Change<'m> {
     keeps_groups: bool,
     /// For each group the id and weight of each backend that has an id.
     members: Vec<Vec<(u32, u32)>>,
-    named: Vec<model::Backend>,
+    named: Vec<Named>,
     /// Those that got no id.
     missing: Vec<String>,
     /// The clients that it lets in, if it is restricted.
@@ -412,7 +412,7 @@ impl Programmed {
             affinity_timeout_sec: timeout_sec as u32,
             algorithm: service.algorithm as u8,
             restricted: u8::from(service.sources.is_some()),
-            mode: Mode::SourceNat as u8,
+            mode: service.mode as u8,
             _reserved: 0,
         };
         if self.written != written {
@@ -470,9 +470,10 @@ impl<'m> Change<'m> {
         for group in groups {
             let mut members = Vec::with_capacity(group.members.len());
             for (&backend, member) in &group.members {
-                if let Some(id) = backends.name(backend, now, writes) {
+                let named = (backend, member.place);
+                if let Some(id) = backends.name(named, now, writes) {
                     members.push((id, u32::from(member.weight)));
-                    self.named.push(backend);
+                    self.named.push(named);
                 } else {
                     self.missing.push(member.name.clone());
                 }

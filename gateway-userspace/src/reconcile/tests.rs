@@ -2,17 +2,18 @@
 
 mod clients;
 mod maps;
+mod places;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway_common::{Address, FrontendKey, Port, Protocol, Service as GatewayService, SlotRange};
+use gateway_common::{Address, FrontendKey, Place, Port, Protocol, Service as GatewayService, SlotRange};
 use proptest::prelude::*;
 
 use self::maps::Maps;
-use super::{Capacities, Matter, Plan, Reconciler, Write};
+use super::{Capacities, Matter, Plan, Reconciler, Way, Ways, Write};
 use crate::model::{Backend, Group, Member, Model, PodId, Service, fingerprint};
 
 const CAPACITIES: Capacities = Capacities { flows: 100, frontends: 16, backends: 64, sources: 64 };
@@ -34,9 +35,12 @@ fn backend(pod: u8) -> Backend {
 }
 
 fn group(reference: &str, weight: u32, members: &[(u8, u16)]) -> Group {
-    let members =
-        members.iter().map(|&(pod, weight)| (backend(pod), Member { name: format!("shop/pod-{pod}"), weight }));
-    Group { reference: reference.to_owned(), weight, members: members.collect() }
+    let member = |&(pod, weight): &(u8, u16)| {
+        // Every third Pod is on another node.
+        let place = if pod.is_multiple_of(3) { Place::Elsewhere } else { Place::Here };
+        (backend(pod), Member { name: format!("shop/pod-{pod}"), weight, place })
+    };
+    Group { reference: reference.to_owned(), weight, members: members.iter().map(member).collect() }
 }
 
 fn model(services: Vec<(FrontendKey, Vec<Group>)>, living: &[u8]) -> Model {
@@ -52,18 +56,42 @@ fn model(services: Vec<(FrontendKey, Vec<Group>)>, living: &[u8]) -> Model {
 struct World {
     maps: Maps,
     reconciler: Reconciler,
+    routes: Routes,
     now: Duration,
+}
+
+/// The ways as a table: everything leads by one source and device, but for what is said otherwise.
+#[derive(Default)]
+struct Routes {
+    version: u64,
+    others: BTreeMap<Address, Way>,
+}
+
+const SOURCE: Address = Address::from_v4([192, 0, 2, 1]);
+
+fn by(source: Address, device: u32) -> Way {
+    Way::By { source, devices: Arc::from([device]) }
+}
+
+impl Ways for Routes {
+    fn version(&mut self) -> u64 {
+        self.version
+    }
+
+    fn way(&mut self, to: &Address) -> Way {
+        self.others.get(to).cloned().unwrap_or_else(|| by(SOURCE, 2))
+    }
 }
 
 impl World {
     fn new(capacities: Capacities) -> Self {
         let maps = Maps::new(capacities);
         let reconciler = Reconciler::adopt(&maps.actual(), capacities, START);
-        Self { maps, reconciler, now: START }
+        Self { maps, reconciler, routes: Routes::default(), now: START }
     }
 
     fn plan(&mut self, model: &Model) -> Plan {
-        let plan = self.reconciler.plan(model, self.now);
+        let plan = self.reconciler.plan(model, &mut self.routes, self.now);
         clients::apply(&mut self.maps, &plan.writes);
         plan
     }
@@ -284,18 +312,27 @@ prop_compose! {
     }
 }
 
-/// What happens: a model, how much time passes before it, and where the agent dies in its writes, if it does.
-fn histories() -> impl Strategy<Value = Vec<(Model, u64, Option<prop::sample::Index>)>> {
-    prop::collection::vec((models(), 0u64..90, prop::option::weighted(0.3, any::<prop::sample::Index>())), 1..12)
+/// What happens: a model, how much time passes before it, how many of the Pods elsewhere are reached in another way from
+/// then on, and where the agent dies in its writes, if it does.
+type Step = (Model, u64, usize, Option<prop::sample::Index>);
+
+fn histories() -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(
+        (models(), 0u64..90, 0usize..4, prop::option::weighted(0.3, any::<prop::sample::Index>())),
+        1..12,
+    )
 }
 
-fn check_history(history: Vec<(Model, u64, Option<prop::sample::Index>)>, capacities: Capacities) -> Option<World> {
+fn check_history(history: Vec<Step>, capacities: Capacities) -> Option<World> {
     let mut world = World::new(capacities);
     let mut last = None;
-    for (model, seconds, death) in history {
+    for (model, seconds, changed_ways, death) in history {
         world.now += SECOND * seconds as u32;
+        let ways = [Way::None, by(Address::from_v4([192, 0, 2, 99]), 7), Way::Local];
+        let others = [3, 6, 9].map(|pod| backend(pod).address).into_iter().zip(ways).take(changed_ways).collect();
+        world.routes = Routes { version: world.routes.version + 1, others };
         if let Some(death) = death {
-            let plan = world.reconciler.plan(&model, world.now);
+            let plan = world.reconciler.plan(&model, &mut world.routes, world.now);
             for write in &plan.writes[..death.index(plan.writes.len() + 1)] {
                 world.maps.apply(write);
             }
@@ -330,6 +367,7 @@ proptest! {
         if let Some(mut world) = check_history(history, CAPACITIES) {
             world.plan(&Model::default());
             world.now += 60 * SECOND;
+            world.reconciler.release_idle_sources(&BTreeSet::new(), world.now);
             let plan = world.plan(&Model::default());
 
             prop_assert_eq!(plan.next_deadline, None);

@@ -1,4 +1,5 @@
-//! Which addresses are VIPs, and how long one is still answered after its last frontend is gone.
+//! Which addresses are VIPs, and how long one is still answered after its last frontend is gone; and at which of the
+//! node's own addresses replies from Pods elsewhere come in. Both stand in one filter.
 //!
 //! A VIP without frontends stays for a minute, or until no flow of it is left: the flows it has run on meanwhile, and
 //! whoever still connects is refused instead of reaching a service of the host.
@@ -20,7 +21,18 @@ pub(super) struct Vips {
     capacity: usize,
     entries: BTreeMap<Address, Entry>,
     dirty: BTreeSet<Address>,
+    /// The node's addresses that backends elsewhere see, or that flows still have, and what is known of each.
+    sources: BTreeMap<Address, Source>,
     filter: Filter,
+}
+
+/// An address of the node that backends elsewhere see.
+#[derive(Debug, Default)]
+struct Source {
+    /// How many of them new flows reach by it.
+    backends: usize,
+    /// When the last one lost it.
+    left: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -44,7 +56,7 @@ impl Vips {
             vips.insert(address, entry);
         }
         let dirty = entries.keys().copied().collect();
-        Self { capacity: capacity as usize, entries: vips, dirty, filter }
+        Self { capacity: capacity as usize, entries: vips, dirty, sources: BTreeMap::new(), filter }
     }
 
     /// Whether a frontend may enter at this address.
@@ -73,6 +85,48 @@ impl Vips {
             }
             self.dirty.insert(address);
         }
+    }
+
+    /// One more backend elsewhere sees this address of the node.
+    pub(super) fn enter_source(&mut self, source: Address) {
+        let filter = &mut self.filter;
+        let known = self.sources.entry(source).or_insert_with(|| {
+            filter.enter(&source);
+            Source::default()
+        });
+        known.backends += 1;
+    }
+
+    /// One backend less sees it. It stays until a scan finds no flow that has it.
+    pub(super) fn leave_source(&mut self, source: &Address, now: Duration) {
+        if let Some(known) = self.sources.get_mut(source) {
+            known.backends -= 1;
+            known.left = now;
+        }
+    }
+
+    /// Forgets the sources that no backend sees and that no flow was seen of in a scan that began after the last one lost
+    /// it. Remembers those that flows have: after a restart nothing else speaks of them.
+    pub(super) fn release_idle_sources(&mut self, busy: &BTreeSet<Address>, scan_began: Duration) {
+        let filter = &mut self.filter;
+        self.sources.retain(|source, known| {
+            let stays = known.backends > 0 || known.left >= scan_began || busy.contains(source);
+            if !stays {
+                filter.leave(source, scan_began);
+            }
+            stays
+        });
+        for &source in busy {
+            self.sources.entry(source).or_insert_with(|| {
+                filter.enter(&source);
+                Source::default()
+            });
+        }
+    }
+
+    /// The node's addresses at which replies may come in.
+    pub(super) fn sources(&self) -> BTreeSet<Address> {
+        self.sources.keys().copied().collect()
     }
 
     /// VIPs without frontends that no flow was seen of in a scan that began after they lost them need not wait.
@@ -128,7 +182,8 @@ impl Vips {
         self.flush_filter(writes);
     }
 
-    fn flush_filter(&mut self, writes: &mut Vec<Write>) {
+    /// Writes the filter's bits that came or went.
+    pub(super) fn flush_filter(&mut self, writes: &mut Vec<Write>) {
         let words = self.filter.flush();
         writes.extend(words.into_iter().map(|(index, word)| Write::SetVipFilter { index, word }));
     }

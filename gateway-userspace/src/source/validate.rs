@@ -10,10 +10,11 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use gateway_api::apis::experimental::gateways::Gateway;
-use gateway_common::{Address, Algorithm, Port};
+use gateway_common::{Address, Algorithm, Mode, Port};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::address_pool::unfit;
@@ -26,6 +27,8 @@ pub use custom::parse_label;
 pub const ADDRESSES_ANNOTATION: &str = "beeline.dev/addresses";
 /// The algorithm of a Service that is its own frontend.
 pub const ALGORITHM_ANNOTATION: &str = "beeline.dev/algorithm";
+/// How Pods of other nodes are reached, of a Service that is its own frontend or a Gateway.
+pub const MODE_ANNOTATION: &str = "beeline.dev/mode";
 /// The greatest weight of a `backendRef` (Gateway API, `BackendRef.weight`).
 pub const MAX_REFERENCE_WEIGHT: i32 = 1_000_000;
 
@@ -85,6 +88,13 @@ pub fn parse_algorithm(name: &str) -> Result<Algorithm, String> {
         return Err(format!("{name} is not available yet: use WeightedRoundRobin or Random"));
     }
     Err(choice(name, "an algorithm", &SERVED.map(Algorithm::name)))
+}
+
+/// A mode by its name, or what is wrong with it.
+pub fn parse_mode(name: &str) -> Result<Mode, String> {
+    const SERVED: [Mode; 1] = [Mode::SourceNat];
+    let found = SERVED.into_iter().find(|mode| mode.name() == name);
+    found.ok_or_else(|| choice(name, "a mode", &SERVED.map(Mode::name)))
 }
 
 /// `x is not an algorithm: use a, b or c`, or what was probably meant.
@@ -160,6 +170,7 @@ impl Findings<'_> {
         if let Some(name) = annotation(ALGORITHM_ANNOTATION) {
             self.check(format!("metadata.annotations[{ALGORITHM_ANNOTATION}]"), parse_algorithm(name));
         }
+        self.mode(&service.metadata);
         if let Some(address) = spec.load_balancer_ip.as_deref().filter(|address| !address.is_empty()) {
             self.check("spec.loadBalancerIP", parse_vip(address));
         }
@@ -221,7 +232,15 @@ impl Findings<'_> {
         }
     }
 
+    fn mode(&mut self, metadata: &ObjectMeta) {
+        let annotations = metadata.annotations.as_ref();
+        if let Some(name) = annotations.and_then(|annotations| annotations.get(MODE_ANNOTATION)) {
+            self.check(format!("metadata.annotations[{MODE_ANNOTATION}]"), parse_mode(name));
+        }
+    }
+
     fn gateway(&mut self, gateway: &Gateway) {
+        self.mode(&gateway.metadata);
         if gateway.spec.listeners.is_empty() {
             self.error("spec.listeners", "a Gateway needs at least one listener");
         }

@@ -4,7 +4,8 @@
 //! the Pods in the source, so that a folder for one machine needs no slices. Readiness, termination and weights of Pods
 //! are decided here and nowhere else.
 
-use std::collections::{BTreeSet, HashMap};
+use std::cell::OnceCell;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use gateway_common::{Address, Port, Protocol};
@@ -15,7 +16,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::Report;
 use super::pods::PodsByLabel;
 use super::selector::matches;
-use super::topology::{Place, Reach};
+use super::topology::{Reach, Viewpoint};
 use crate::model::{Backend, PodId};
 use crate::source::endpoint_slice::{Endpoint, EndpointSlice, Hints};
 use crate::source::pod::Readiness;
@@ -53,7 +54,9 @@ impl Family {
 /// The objects, with the look-ups that endpoints need.
 pub(super) struct Cluster<'a> {
     pub objects: &'a Objects,
-    place: Place<'a>,
+    from: Viewpoint<'a>,
+    /// The addresses of the Pods that say they run on this node: of use only to endpoints that name none.
+    local_addresses: OnceCell<HashSet<Address>>,
     /// Slices by the namespace and the name of the Service they belong to.
     slices: HashMap<&'a str, HashMap<&'a str, Vec<SliceOf<'a>>>>,
     /// Of use only to Services without slices: empty if there are none.
@@ -99,7 +102,16 @@ impl Fitness {
 
 impl<'a> Cluster<'a> {
     pub fn new(objects: &'a Objects, node: Option<&'a str>) -> Self {
-        let mut cluster = Self::with_slices(objects, node, |_, _| true);
+        Self::seen_from(Viewpoint::of(objects, node), objects)
+    }
+
+    /// A cluster of which this node is none.
+    pub fn linked(objects: &'a Objects) -> Self {
+        Self::seen_from(Viewpoint::OUTSIDE, objects)
+    }
+
+    fn seen_from(from: Viewpoint<'a>, objects: &'a Objects) -> Self {
+        let mut cluster = Self::with_slices(objects, from, |_, _| true);
         let selects = |service: &Service| service.spec.as_ref().is_some_and(|spec| spec.selector.is_some());
         if objects.services.iter().any(|(name, found)| selects(&found.object) && !cluster.has_slices(name)) {
             cluster.pods = PodsByLabel::new(objects);
@@ -109,12 +121,12 @@ impl<'a> Cluster<'a> {
 
     /// The same with the slices of these Services alone, and without what only Services without slices need.
     pub fn of_services(objects: &'a Objects, node: Option<&'a str>, services: &BTreeSet<Name>) -> Self {
-        Self::with_slices(objects, node, |namespace, service| {
+        Self::with_slices(objects, Viewpoint::of(objects, node), |namespace, service| {
             services.iter().any(|name| name.name == service && name.namespace == namespace)
         })
     }
 
-    fn with_slices(objects: &'a Objects, node: Option<&'a str>, is_wanted: impl Fn(&str, &str) -> bool) -> Self {
+    fn with_slices(objects: &'a Objects, from: Viewpoint<'a>, is_wanted: impl Fn(&str, &str) -> bool) -> Self {
         let mut slices: HashMap<&str, HashMap<&str, Vec<SliceOf<'_>>>> = HashMap::new();
         for (name, found) in &objects.endpoint_slices {
             if let Some(service) = found.object.service.as_deref().filter(|service| is_wanted(&name.namespace, service))
@@ -123,7 +135,7 @@ impl<'a> Cluster<'a> {
                 of_namespace.entry(service).or_default().push((&name.namespace, &found.object));
             }
         }
-        Self { objects, place: Place::of(objects, node), slices, pods: PodsByLabel::default() }
+        Self { objects, from, local_addresses: OnceCell::new(), slices, pods: PodsByLabel::default() }
     }
 
     /// Whether slices speak for a Service.
@@ -191,16 +203,26 @@ impl<'a> Cluster<'a> {
     /// Marks those elsewhere that are meant for the clients of others.
     fn follow_hints(&self, found: &mut [Candidate<'a>]) {
         let ready = found.iter().filter(|candidate| candidate.fitness == Fitness::Ready);
-        let preference = self.place.preference(ready.map(|candidate| candidate.hints));
+        let preference = self.from.preference(ready.map(|candidate| candidate.hints));
         for candidate in found {
-            if candidate.reach == Reach::Elsewhere && !self.place.is_meant(preference, candidate.hints) {
+            if candidate.reach == Reach::Elsewhere && !self.from.is_meant(preference, candidate.hints) {
                 candidate.reach = Reach::NotMeantForHere;
             }
         }
     }
 
-    fn reach(&self, node: Option<&str>) -> Reach {
-        if self.place.is_here(node) { Reach::Here } else { Reach::Elsewhere }
+    /// Where an endpoint is. If nobody says so, it is here if a Pod of this node has its address.
+    fn reach(&self, node: Option<&str>, address: Address) -> Reach {
+        let is_here = self.from.is_here(node).unwrap_or_else(|| self.local_addresses().contains(&address));
+        if is_here { Reach::Here } else { Reach::Elsewhere }
+    }
+
+    fn local_addresses(&self) -> &HashSet<Address> {
+        self.local_addresses.get_or_init(|| {
+            let pods = self.objects.pods.values().map(|found| &found.object);
+            let local = pods.filter(|pod| !pod.is_terminal() && self.from.is_here(node_of(pod)) == Some(true));
+            local.flat_map(|pod| pod.addresses().map(Address::from)).collect()
+        })
     }
 
     fn endpoint_candidate(
@@ -238,7 +260,7 @@ impl<'a> Cluster<'a> {
         Some(Candidate {
             backend: Backend { address: address.into(), port, protocol: protocol_of(service_port)?, pod: id },
             fitness: Fitness::new(ready, serving, terminating),
-            reach: self.reach(node),
+            reach: self.reach(node, address.into()),
             name,
             pod,
             hints: endpoint.hints.as_deref(),
@@ -270,7 +292,7 @@ impl<'a> Cluster<'a> {
                     pod: pod_id((&name.namespace, &name.name), uid),
                 },
                 fitness: Fitness::new(serving && !terminating, serving, terminating),
-                reach: self.reach(node_of(pod)),
+                reach: self.reach(node_of(pod), address.into()),
                 name: Some((&name.namespace, &name.name)),
                 pod: Some(pod),
                 hints: None,

@@ -9,6 +9,7 @@ use super::endpoints::Cluster;
 use super::references::{Broken, broken};
 use super::statuses::{Condition, LinkStatus, ObjectStatus, Truth};
 
+use crate::model::PodId;
 use crate::source::cluster_link::ALL_NAMESPACES;
 use crate::source::remote::LinkHealth;
 use crate::source::{ClusterLink, Kind, Name, Objects, Remote, Sourced};
@@ -23,7 +24,7 @@ pub(super) struct Links<'a> {
 impl<'a> Links<'a> {
     pub fn new(objects: &'a Objects) -> Self {
         let linked = objects.cluster_links.keys().filter_map(|name| objects.remotes.get_key_value(&name.name));
-        let clusters = linked.map(|(name, remote)| (&**name, Cluster::new(&remote.objects, None))).collect();
+        let clusters = linked.map(|(name, remote)| (&**name, Cluster::linked(&remote.objects))).collect();
         Self { objects, clusters }
     }
 
@@ -59,6 +60,11 @@ impl<'a> Links<'a> {
             let is_asked = health.is_some_and(|health| health.unauthorized.is_none() && health.failure.is_none());
             broken(field, "ClusterNotConnected", message).told_if(is_asked)
         })
+    }
+
+    /// Every Pod over there that is known and has not ended.
+    pub fn living_pods(&self) -> impl Iterator<Item = PodId> {
+        self.clusters.values().flat_map(Cluster::living_pods)
     }
 
     /// What the links' status should say.

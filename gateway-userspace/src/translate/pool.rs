@@ -1,10 +1,12 @@
 //! The members of a group while they are gathered from one Service or several.
 //!
-//! A group's members are the endpoints on this node; those elsewhere are counted, since a node sends traffic to its own
-//! Pods only. So the last resort, too, is a node's own: if none of its endpoints is ready, those of it that still answer
-//! while they end get its connections, whatever other nodes have.
+//! They are endpoints of this node, of others and of linked clusters, all by their weights. Those that are meant for the
+//! clients of other nodes or zones get nothing as long as anybody else is ready, and if nobody is ready anywhere, those that
+//! still answer while they end get the connections.
 
 use std::collections::BTreeMap;
+
+use gateway_common::Place;
 
 use super::endpoints::{Candidate, Fitness};
 use super::topology::Reach;
@@ -25,43 +27,41 @@ pub(super) struct Share {
     fitness: Fitness,
 }
 
-/// What becomes of a pool.
-#[derive(Default)]
-pub(super) struct Members {
-    /// The endpoints on this node.
-    pub here: BTreeMap<Backend, Member>,
-    /// How many ready ones there are elsewhere that clients of this node should reach.
-    pub elsewhere: u32,
-}
+/// Those to whom new connections may go: fitter ones come first, then those that are meant for clients from here.
+type Rank = (Fitness, bool);
 
 impl<'a> Pool<'a> {
     /// Adds a backend with the weight its entry gives it.
     pub fn add(&mut self, candidate: Candidate<'a>, weight: u16) {
-        let fitness = candidate.fitness;
-        let (_, share) = self.shares.entry(candidate.backend).or_insert_with(|| {
+        let Candidate { fitness, reach, .. } = candidate;
+        let (known, share) = self.shares.entry(candidate.backend).or_insert_with(|| {
             let share = Share::of(&candidate);
             (candidate, share)
         });
+        known.reach = known.reach.min(reach);
         share.give(weight);
         share.see(fitness);
     }
 
-    /// The members with their weights.
-    pub fn into_members(self) -> Members {
-        let here = self.shares.values().filter(|(candidate, _)| candidate.reach == Reach::Here);
-        let serving = serving(here.map(|(_, share)| share));
-        let mut members = Members::default();
-        for (backend, (candidate, share)) in self.shares {
-            match candidate.reach {
-                Reach::Here => {
-                    let weight = share.weight(serving).unwrap_or(0);
-                    members.here.insert(backend, Member { name: candidate.name(), weight });
-                }
-                Reach::Elsewhere => members.elsewhere += u32::from(share.fitness == Fitness::Ready),
-                Reach::NotMeantForHere => {}
-            }
-        }
-        members
+    /// The members on whatever node: whoever is of the best rank gets its weight, the others none.
+    pub fn into_members(self) -> BTreeMap<Backend, Member> {
+        let rank = |(candidate, share): &(Candidate<'_>, Share)| -> Rank {
+            (share.fitness, candidate.reach != Reach::NotMeantForHere)
+        };
+        let best = self.shares.values().map(rank).max().filter(|(fitness, _)| *fitness > Fitness::NotReady);
+        let member = |(backend, found): (Backend, (Candidate<'_>, Share))| {
+            let (candidate, share) = &found;
+            let weight = if Some(rank(&found)) == best { share.stated() } else { 0 };
+            let place = if candidate.reach == Reach::Here { Place::Here } else { Place::Elsewhere };
+            (backend, Member { name: candidate.name(), weight, place })
+        };
+        self.shares.into_iter().map(member).collect()
+    }
+
+    /// The members, if this node is to serve its own endpoints only.
+    pub fn into_local_members(mut self) -> BTreeMap<Backend, Member> {
+        self.shares.retain(|_, (candidate, _)| candidate.reach == Reach::Here);
+        self.into_members()
     }
 }
 
@@ -83,7 +83,11 @@ impl Share {
 
     /// Its weight, if it serves: its own, else what entries give it.
     pub fn weight(&self, serving: Option<Fitness>) -> Option<u16> {
-        (Some(self.fitness) == serving).then(|| self.own.unwrap_or(self.given))
+        (Some(self.fitness) == serving).then(|| self.stated())
+    }
+
+    fn stated(&self) -> u16 {
+        self.own.unwrap_or(self.given)
     }
 }
 

@@ -3,15 +3,15 @@
 //! A reference that leads nowhere keeps its share and refuses it, as Gateway API wants it; inside an Upstream the
 //! services that are left take over.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gateway_api::apis::experimental::tcproutes::TcpRouteRulesBackendRefs;
-use gateway_common::{Algorithm, FrontendKey, Protocol};
+use gateway_common::{Algorithm, FrontendKey, Mode, Protocol};
 use k8s_openapi::api::core::v1::{Service as KubernetesService, ServicePort};
 
 use super::endpoints::{Cluster, DEFAULT_WEIGHT, Family};
 use super::listeners::GATEWAY_GROUP;
-use super::pool::{Members, Pool};
+use super::pool::Pool;
 use super::ports::{NoPort, service_port};
 use super::upstreams::{self, Clusters};
 use super::{Report, RouteRef};
@@ -75,12 +75,12 @@ pub(super) fn report(route: RouteRef<'_>, broken: &[(String, Broken)], report: &
 }
 
 /// The groups of a route, seen from one frontend.
-pub(super) fn service(clusters: Clusters<'_>, key: FrontendKey, route: RouteRef<'_>) -> Service {
+pub(super) fn service(clusters: Clusters<'_>, key: FrontendKey, route: RouteRef<'_>, mode: Mode) -> Service {
     let cluster = clusters.here;
     let resolver = Resolver { objects: cluster.objects, route };
     let view = View { cluster, family: Family::of(key.address) };
     let mut taken = BTreeSet::new();
-    let mut service = Service { owner: route.id.to_string(), ..Service::default() };
+    let mut service = Service { owner: route.id.to_string(), mode, ..Service::default() };
     let mut algorithm = None;
     for (_, reference) in references(route) {
         let target = Target::of(reference, &route.id.name.namespace);
@@ -89,7 +89,7 @@ pub(super) fn service(clusters: Clusters<'_>, key: FrontendKey, route: RouteRef<
             Ok(Resolved::Upstream(name, upstream)) => {
                 upstreams::members(clusters, name, &upstream.object, view.family, key.protocol)
             }
-            Err(_) => Members::default(),
+            Err(_) => BTreeMap::new(),
         };
         if let Some(Target::Upstream(name)) = &target {
             algorithm = algorithm.or_else(|| upstream_algorithm(cluster.objects, name));
@@ -97,9 +97,8 @@ pub(super) fn service(clusters: Clusters<'_>, key: FrontendKey, route: RouteRef<
         service.groups.push(Group {
             reference: unique(&mut taken, label(reference, target.as_ref())),
             weight: u32::try_from(reference.weight.unwrap_or(1)).unwrap_or(0),
-            members: members.here,
+            members,
         });
-        service.remote += members.elsewhere;
     }
     service.algorithm = algorithm.unwrap_or(Algorithm::WeightedRoundRobin);
     service

@@ -60,7 +60,8 @@ pub fn refreshed(model: &Model, objects: &Objects, options: &Options, changed: &
                 parse_port(port.port.into()) == Ok(key.port) && protocol_of(port) == Some(key.protocol)
             };
             let port = ours.spec.ports.iter().flatten().find(is_of_port)?;
-            *service = Arc::new(services::service(&cluster, *key, ServiceFrontend { owner: &ours, port }));
+            *service =
+                Arc::new(services::service(&cluster, *key, ServiceFrontend { owner: &ours, port }, options.mode));
         }
         if let Some((port, check)) = ours.health_check(&cluster) {
             model.health_checks.insert(port, check);

@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use gateway_common::{Address, Algorithm, FrontendKey};
+use gateway_common::{Address, Algorithm, FrontendKey, Mode};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Service as KubernetesService, ServicePort, ServiceSpec};
 
 use super::endpoints::{Candidate, Cluster, DEFAULT_WEIGHT, Family, protocol_of};
 use super::pool::Pool;
 use super::pools::{Assignments, Given, Need, Wish, families, sharing_key};
-use super::{Behind, Claim, Field, Options, Report};
+use super::{Behind, Claim, Field, Options, Report, stated_mode};
 use crate::model::{Group, HealthCheck, Service};
 use crate::source::validate::{
     ADDRESSES_ANNOTATION, ALGORITHM_ANNOTATION, parse_algorithm, parse_cidr, parse_port, parse_vip,
@@ -206,25 +206,24 @@ type FrontendPort = (gateway_common::Port, gateway_common::Protocol);
 pub(super) const NOT_BALANCED: &str = "only TCP and UDP are balanced: remove the port or change its protocol";
 
 /// What stands behind one frontend.
-pub(super) fn service(cluster: &Cluster<'_>, key: FrontendKey, frontend: ServiceFrontend<'_>) -> Service {
+pub(super) fn service(cluster: &Cluster<'_>, key: FrontendKey, frontend: ServiceFrontend<'_>, mode: Mode) -> Service {
     let ServiceFrontend { owner: ours, port } = frontend;
     let OurService { name, spec, found, .. } = ours;
     let mut pool = Pool::default();
     for candidate in cluster.candidates(name, &found.object, port, Family::of(key.address)) {
         pool.add(candidate, DEFAULT_WEIGHT);
     }
-    let members = pool.into_members();
+    let members = if ours.is_local() { pool.into_local_members() } else { pool.into_members() };
     let algorithm = annotation(&found.object, ALGORITHM_ANNOTATION).and_then(|name| parse_algorithm(name).ok());
     let sources = source_ranges(&found.object, spec);
     Service {
         owner: owner(name),
         algorithm: algorithm.unwrap_or(Algorithm::WeightedRoundRobin),
-        groups: vec![Group { reference: format!("Service {name}:{}", port.port), weight: 1, members: members.here }],
+        groups: vec![Group { reference: format!("Service {name}:{}", port.port), weight: 1, members }],
         affinity: affinity(spec),
         // A range that cannot be read lets nobody in, rather than everybody.
         sources: sources.map(|ranges| ranges.iter().filter_map(|(_, text)| parse_range(text).ok()).collect()),
-        // Who wants each node to serve its own Pods has no need to hear of the others.
-        remote: if ours.is_local() { 0 } else { members.elsewhere },
+        mode: stated_mode(&found.object.metadata).unwrap_or(mode),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::source::{Name, Objects};
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
 /// Where an endpoint is, seen from this node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reach {
     /// On this node.
     Here,
@@ -22,11 +22,13 @@ pub(super) enum Reach {
     NotMeantForHere,
 }
 
-/// This node and its zone.
+/// This node and its zone, as seen from the cluster whose endpoints are looked at.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Place<'a> {
+pub(super) struct Viewpoint<'a> {
     node: Option<&'a str>,
     zone: Option<&'a str>,
+    /// This node is none of that cluster's.
+    is_outside: bool,
 }
 
 /// Whose hints decide.
@@ -40,16 +42,22 @@ pub(super) enum Preference {
     SameZone,
 }
 
-impl<'a> Place<'a> {
+impl<'a> Viewpoint<'a> {
+    /// Outside of a linked cluster: none of its endpoints is here, and its hints are for others.
+    pub const OUTSIDE: Self = Self { node: None, zone: None, is_outside: true };
+
     /// The place of a node; without one there is only one node.
     pub fn of(objects: &'a Objects, node: Option<&'a str>) -> Self {
         let zone = node.and_then(|node| objects.nodes.get(&Name::new("", node))?.object.get(ZONE_LABEL));
-        Self { node, zone }
+        Self { node, zone, is_outside: false }
     }
 
-    /// Whether an endpoint on that node is on this one. One that nobody knows the node of is not.
-    pub fn is_here(&self, node: Option<&str>) -> bool {
-        self.node.is_none_or(|own| node == Some(own))
+    /// Whether an endpoint on that node is on this one; nothing if that is not known.
+    pub fn is_here(&self, node: Option<&str>) -> Option<bool> {
+        match self.node {
+            None => Some(!self.is_outside),
+            Some(own) => node.map(|node| node == own),
+        }
     }
 
     /// Which hints count, given those of all endpoints that are ready.
@@ -90,15 +98,15 @@ fn names(hinted: Option<&[Arc<str>]>, own: Option<&str>) -> bool {
 mod tests {
     use super::*;
 
-    const PLACE: Place<'_> = Place { node: Some("n1"), zone: Some("a") };
+    const HERE: Viewpoint<'_> = Viewpoint { node: Some("n1"), zone: Some("a"), is_outside: false };
 
     fn hints(nodes: &[&str], zones: &[&str]) -> Hints {
         let texts = |texts: &[&str]| texts.iter().map(|text| (*text).into()).collect();
         Hints { nodes: texts(nodes), zones: texts(zones) }
     }
 
-    fn preference(place: Place<'_>, ready: &[Option<&Hints>]) -> Preference {
-        place.preference(ready.iter().copied())
+    fn preference(from: Viewpoint<'_>, ready: &[Option<&Hints>]) -> Preference {
+        from.preference(ready.iter().copied())
     }
 
     #[test]
@@ -107,20 +115,20 @@ mod tests {
         let there = hints(&["n2"], &["b"]);
         let zones_only = hints(&[], &["a"]);
 
-        assert_eq!(preference(PLACE, &[Some(&here), Some(&there)]), Preference::SameNode);
-        assert_eq!(preference(PLACE, &[Some(&here), Some(&zones_only)]), Preference::SameZone);
-        assert_eq!(preference(PLACE, &[Some(&here), None]), Preference::None);
-        assert_eq!(preference(PLACE, &[Some(&there)]), Preference::None);
-        assert_eq!(preference(PLACE, &[Some(&hints(&["n2"], &["a"])), Some(&there)]), Preference::SameZone);
-        assert_eq!(preference(PLACE, &[]), Preference::None);
+        assert_eq!(preference(HERE, &[Some(&here), Some(&there)]), Preference::SameNode);
+        assert_eq!(preference(HERE, &[Some(&here), Some(&zones_only)]), Preference::SameZone);
+        assert_eq!(preference(HERE, &[Some(&here), None]), Preference::None);
+        assert_eq!(preference(HERE, &[Some(&there)]), Preference::None);
+        assert_eq!(preference(HERE, &[Some(&hints(&["n2"], &["a"])), Some(&there)]), Preference::SameZone);
+        assert_eq!(preference(HERE, &[]), Preference::None);
     }
 
     #[test]
     fn a_node_without_a_zone_follows_no_zone_and_a_lone_machine_follows_nothing() {
         let here = hints(&[], &["a"]);
 
-        assert_eq!(preference(Place { zone: None, ..PLACE }, &[Some(&here)]), Preference::None);
-        assert_eq!(preference(Place::default(), &[Some(&here)]), Preference::None);
+        assert_eq!(preference(Viewpoint { zone: None, ..HERE }, &[Some(&here)]), Preference::None);
+        assert_eq!(preference(Viewpoint::default(), &[Some(&here)]), Preference::None);
     }
 
     #[test]
@@ -128,18 +136,18 @@ mod tests {
         let here = hints(&["n1"], &["a"]);
         let there = hints(&["n2"], &["a"]);
 
-        assert!(PLACE.is_meant(Preference::SameNode, Some(&here)));
-        assert!(!PLACE.is_meant(Preference::SameNode, Some(&there)));
-        assert!(PLACE.is_meant(Preference::SameZone, Some(&there)));
-        assert!(!PLACE.is_meant(Preference::SameZone, None));
-        assert!(PLACE.is_meant(Preference::None, None));
+        assert!(HERE.is_meant(Preference::SameNode, Some(&here)));
+        assert!(!HERE.is_meant(Preference::SameNode, Some(&there)));
+        assert!(HERE.is_meant(Preference::SameZone, Some(&there)));
+        assert!(!HERE.is_meant(Preference::SameZone, None));
+        assert!(HERE.is_meant(Preference::None, None));
     }
 
     #[test]
-    fn an_endpoint_without_a_node_is_nobodys() {
-        assert!(PLACE.is_here(Some("n1")));
-        assert!(!PLACE.is_here(Some("n2")));
-        assert!(!PLACE.is_here(None));
-        assert!(Place::default().is_here(None));
+    fn nobody_knows_where_an_endpoint_without_a_node_is_unless_there_is_only_one_node_or_none_of_ours() {
+        assert_eq!(["n1", "n2"].map(|node| HERE.is_here(Some(node))), [Some(true), Some(false)]);
+        assert_eq!(HERE.is_here(None), None);
+        assert_eq!([None, Some("n1")].map(|node| Viewpoint::default().is_here(node)), [Some(true); 2]);
+        assert_eq!([None, Some("n1")].map(|node| Viewpoint::OUTSIDE.is_here(node)), [Some(false); 2]);
     }
 }

@@ -1,8 +1,7 @@
 //! What an Upstream means: each of its entries leads to a Service of this cluster or of a linked one.
 //!
-//! Traffic from here goes to Pods of this cluster; those of others are counted, and stand in the status with their
-//! weights. A Service of another namespace needs a `ReferenceGrant` there; one of another cluster needs its link's word
-//! (`links`). An entry that leads nowhere is named and left out.
+//! Traffic goes to the Pods of all of them by their weights. A Service of another namespace needs a `ReferenceGrant` there;
+//! one of another cluster needs its link's word (`links`). An entry that leads nowhere is named and left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -14,10 +13,11 @@ use k8s_openapi::api::core::v1::{Service, ServicePort};
 use super::Report;
 use super::endpoints::{Candidate, Cluster, DEFAULT_WEIGHT, Family, Fitness};
 use super::links::Links;
-use super::pool::{Members, Pool, Share, serving};
+use super::pool::{Pool, Share, serving};
 use super::ports::{NoPort, service_port};
 use super::references::{Broken, Party, UPSTREAM_GROUP, broken, is_granted, missing_grant};
 use super::statuses::{Condition, MAX_STATUS_BACKENDS, ObjectStatus, Truth, UpstreamBackend, UpstreamStatus};
+use crate::model::{Backend, Member};
 use crate::source::upstream::UpstreamService;
 use crate::source::{Kind, Name, ObjectId, Objects, Sourced, Upstream};
 
@@ -36,30 +36,22 @@ struct Found<'a> {
     port: &'a ServicePort,
 }
 
-/// The endpoints that an Upstream leads to, of one family and protocol: those of this cluster by their nodes, and how many
-/// ready ones others have.
+/// The endpoints that an Upstream leads to, of one family and protocol, in all clusters.
 pub(super) fn members(
     clusters: Clusters<'_>,
     name: &Name,
     upstream: &Upstream,
     family: Family,
     protocol: Protocol,
-) -> Members {
+) -> BTreeMap<Backend, Member> {
     let mut pool = Pool::default();
-    let mut linked = 0;
     for entry in &upstream.spec.services {
         let Ok(found) = find(clusters, name, entry, Some(protocol)) else { continue };
         for candidate in found.selected(entry, family).0 {
-            if entry.cluster_ref.is_none() {
-                pool.add(candidate, weight(entry));
-            } else {
-                linked += u32::from(candidate.fitness == Fitness::Ready);
-            }
+            pool.add(candidate, weight(entry));
         }
     }
-    let mut members = pool.into_members();
-    members.elsewhere += linked;
-    members
+    pool.into_members()
 }
 
 /// What the Upstreams' status should say; names the entries that lead nowhere.

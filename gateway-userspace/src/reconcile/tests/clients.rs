@@ -152,7 +152,7 @@ fn an_agent_that_died_before_it_forgot_leaves_that_to_the_next() {
     let mut world = World::new(CAPACITIES);
     world.plan(&sticky(&[(1, 1), (2, 1)]));
     let after = sticky(&[(2, 1)]);
-    let plan = world.reconciler.plan(&after, world.now);
+    let plan = world.reconciler.plan(&after, &mut world.routes, world.now);
     let died_at = forgotten(&plan.writes).expect("clients to forget");
     plan.writes[..died_at].iter().for_each(|write| world.maps.apply(write));
 

@@ -91,6 +91,8 @@ impl Maps {
                     let backend = self.backends[member as usize];
                     assert_ne!(backend.place, 0, "{key} leads to free backend {member}");
                     assert!(is_set(&self.backend_filter, &backend.address), "{member} is filtered out");
+                    let is_seen = backend.source == Address::UNSPECIFIED || is_set(&self.vip_filter, &backend.source);
+                    assert!(is_seen, "replies from {member} are filtered out");
                 }
             }
         }
@@ -139,7 +141,7 @@ fn used<T: PartialEq + Copy>(array: &[T], free: T) -> BTreeMap<u32, T> {
     array.iter().enumerate().filter(|&(_, value)| *value != free).map(|(id, &value)| (id as u32, value)).collect()
 }
 
-fn is_set(filter: &[u64], address: &Address) -> bool {
+pub fn is_set(filter: &[u64], address: &Address) -> bool {
     let (index, bit) = FilterWord::position(address);
     filter[index as usize] & bit != 0
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use gateway_common::Place;
+
 use super::*;
 use crate::source::remote::LinkHealth;
 use crate::source::{Name, Remote};
@@ -54,7 +56,7 @@ const ENTRIES: [&str; 2] =
     ["{name: web, port: 8000, weight: 5}", "{name: web, port: 8000, weight: 7, clusterRef: {name: east}}"];
 
 #[test]
-fn the_backends_of_all_clusters_stand_in_the_status_and_those_of_this_one_get_traffic() {
+fn the_backends_of_all_clusters_stand_in_the_status_and_get_traffic_by_their_weights() {
     let here = upstream("all", "", &ENTRIES)
         + &link("east", "shop", "shop")
         + &plain_service("shop", "web", 8000)
@@ -69,7 +71,8 @@ fn the_backends_of_all_clusters_stand_in_the_status_and_those_of_this_one_get_tr
 
     let translation = translate(&with_east(&here, &there, SYNCED), &Options::default());
 
-    assert_eq!(weights(&translation), BTreeMap::from([("shop/h1", 5)]));
+    let expected = [("shop/e1", 7), ("shop/e2", 1), ("shop/e3", 0), ("shop/h1", 5)];
+    assert_eq!(weights(&translation), BTreeMap::from(expected));
     assert_eq!(
         upstreams_text(&translation.statuses),
         "shop/all 3/4\n  here shop/h1 10.1.0.1:8080 5 ready\n  east shop/e1 10.2.0.1:8080 7 ready\n  \
@@ -78,7 +81,9 @@ fn the_backends_of_all_clusters_stand_in_the_status_and_those_of_this_one_get_tr
     );
     assert_eq!(problems(&translation), [""; 0]);
     let service = translation.model.services.values().next().unwrap();
-    assert_eq!(service.remote, 2, "the ready ones over there are counted");
+    let here = service.groups[0].members.values().filter(|member| member.place == Place::Here);
+    assert_eq!(here.map(|member| &*member.name).collect::<Vec<_>>(), ["shop/h1"]);
+    assert_eq!(translation.model.living_pods.len(), 4, "those over there live as long as their Pods");
 }
 
 #[test]

@@ -170,3 +170,32 @@ fn an_address_of_a_family_that_the_service_does_not_have_is_refused_and_the_othe
           families: add IPv6 to spec.ipFamilies or remove the address"]
     );
 }
+
+#[test]
+fn the_annotation_of_a_service_or_gateway_says_how_pods_elsewhere_are_reached_and_a_bad_one_is_named() {
+    use crate::source::manifest::{Format, parse};
+    let with = |mode: &str| format!("annotations: {{beeline.dev/mode: {mode}}}");
+    let gateway = |mode: &str| {
+        gateway("edge", "10.96.0.2", &["{name: tcp, port: 80, protocol: TCP}"])
+            .replace("metadata: {name: edge", &format!("metadata: {{{}, name: edge", with(mode)))
+    };
+    let service = |mode: &str| {
+        service("web", "10.96.0.1")
+            .replace("beeline.dev/addresses", &format!("beeline.dev/mode: {mode}\n    beeline.dev/addresses"))
+    };
+
+    let route = route("TCPRoute", "shop", "r", "{name: edge}", &["{name: web, port: 80}"]);
+    let translation = translated(&(service("SourceNat") + &gateway("SourceNat") + &route));
+    assert_eq!(translation.model.services.len(), 2);
+    assert!(translation.model.services.values().all(|service| service.mode == gateway_common::Mode::SourceNat));
+
+    for (manifest, object) in [(service("Direct"), "Service shop/web"), (gateway("Direct"), "Gateway shop/edge")] {
+        let manifest = parse(&"shop.yaml".into(), &manifest, Format::Yaml);
+        let [problem] = &*manifest.problems else { panic!("one problem: {:?}", manifest.problems) };
+        let expected = format!(
+            "shop.yaml: document 1: {object}: metadata.annotations[beeline.dev/mode]: `Direct` is not a mode: use one of \
+             SourceNat"
+        );
+        assert_eq!(problem.to_string(), expected);
+    }
+}
