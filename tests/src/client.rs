@@ -36,6 +36,8 @@ pub struct Distribution {
     pub failures: Vec<String>,
     /// The client addresses that the Pods saw.
     pub clients: BTreeSet<IpAddr>,
+    /// Those that each Pod saw.
+    pub clients_of: BTreeMap<String, BTreeSet<IpAddr>>,
 }
 
 impl Distribution {
@@ -52,6 +54,7 @@ impl Distribution {
     fn add(&mut self, outcome: io::Result<(String, IpAddr)>) {
         match outcome {
             Ok((pod, client)) => {
+                self.clients_of.entry(pod.clone()).or_default().insert(client);
                 *self.by_pod.entry(pod).or_default() += 1;
                 self.clients.insert(client);
             }
@@ -67,6 +70,9 @@ impl Distribution {
         self.refused += other.refused;
         self.failures.extend(other.failures);
         self.clients.extend(other.clients);
+        for (pod, clients) in other.clients_of {
+            self.clients_of.entry(pod).or_default().extend(clients);
+        }
     }
 }
 

@@ -20,6 +20,7 @@ pub mod outcome;
 pub mod packets;
 pub mod pod;
 pub mod process;
+pub mod second_host;
 pub mod steady;
 pub mod topology;
 pub mod traffic;

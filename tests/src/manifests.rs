@@ -22,12 +22,19 @@ pub struct Pod {
     pub weight: Option<u32>,
     /// Whether its endpoints are ready.
     pub ready: bool,
+    /// The node that it runs on, if it says so.
+    pub node: Option<&'static str>,
 }
 
 impl Pod {
     /// A ready Pod with the addresses that the topology gives the `number`th one.
     pub fn new(name: &str, number: u8, weight: u32) -> Self {
-        Self { name: name.to_owned(), addresses: pod_addresses(number), weight: Some(weight), ready: true }
+        Self { name: name.to_owned(), addresses: pod_addresses(number), weight: Some(weight), ready: true, node: None }
+    }
+
+    /// A ready Pod with these addresses, on a node.
+    pub fn on(node: &'static str, name: &str, addresses: Dual, weight: u32) -> Self {
+        Self { name: name.to_owned(), addresses, weight: Some(weight), ready: true, node: Some(node) }
     }
 }
 
@@ -111,13 +118,14 @@ impl Service {
         )
     }
 
-    fn pod(&self, Pod { name, addresses: Dual { v4, v6 }, weight, ready }: &Pod) -> String {
+    fn pod(&self, Pod { name, addresses: Dual { v4, v6 }, weight, ready, node }: &Pod) -> String {
         let app = &self.name;
         let weight = weight.map(|weight| format!("  annotations: {{beeline.dev/weight: \"{weight}\"}}\n"));
         let ready = if *ready { "True" } else { "False" };
+        let node = node.map(|node| format!("nodeName: {node}, ")).unwrap_or_default();
         format!(
             "---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  namespace: {NAMESPACE}\n  uid: uid-{name}\n  \
-             labels: {{app: {app}}}\n{}spec: {{containers: [{{name: main}}]}}\nstatus:\n  phase: Running\n  \
+             labels: {{app: {app}}}\n{}spec: {{{node}containers: [{{name: main}}]}}\nstatus:\n  phase: Running\n  \
              podIP: {v4}\n  podIPs: [{{ip: {v4}}}, {{ip: \"{v6}\"}}]\n  \
              conditions: [{{type: Ready, status: \"{ready}\"}}]\n",
             weight.unwrap_or_default()
@@ -129,10 +137,11 @@ impl Service {
         let port = |Port { name, target, protocol, .. }: &Port| {
             format!("- {{name: {name}, port: {target}, protocol: {protocol}}}\n")
         };
-        let endpoint = |Pod { name, addresses: Dual { v4, v6 }, ready, .. }: &Pod| {
+        let endpoint = |Pod { name, addresses: Dual { v4, v6 }, ready, node, .. }: &Pod| {
+            let node = node.map(|node| format!("  nodeName: {node}\n")).unwrap_or_default();
             let address = if family == "IPv4" { v4.to_string() } else { v6.to_string() };
             format!(
-                "\n- addresses: [\"{address}\"]\n  conditions: {{ready: {ready}}}\n  \
+                "\n- addresses: [\"{address}\"]\n  conditions: {{ready: {ready}}}\n{node}  \
                  targetRef: {{kind: Pod, name: {name}, namespace: {NAMESPACE}, uid: uid-{name}}}"
             )
         };

@@ -71,10 +71,18 @@ const BEYOND_THE_NODE: [&str; 4] = ["10.96.0.0/16", "10.1.0.0/16", "fd00:96::/32
 
 /// The addresses of the `number`th Pod, counted from 1: `10.1.0.11`, `fd00:10:1::11` and so on.
 pub fn pod_addresses(number: u8) -> Dual {
+    addresses_in(1, number)
+}
+
+/// The same in another network of Pods: `10.2.0.11`, `fd00:10:2::11` in the second.
+pub(crate) fn addresses_in(network: u8, number: u8) -> Dual {
     // Written in decimal digits in both families, so that people see they belong together.
     let last = number + 10;
     let digits = u16::from(last / 100) * 0x100 + u16::from(last / 10 % 10) * 0x10 + u16::from(last % 10);
-    Dual { v4: Ipv4Addr::new(10, 1, 0, last), v6: Ipv6Addr::new(0xfd00, 0x10, 1, 0, 0, 0, 0, digits) }
+    Dual {
+        v4: Ipv4Addr::new(10, network, 0, last),
+        v6: Ipv6Addr::new(0xfd00, 0x10, network.into(), 0, 0, 0, 0, digits),
+    }
 }
 
 /// What to build.
@@ -145,10 +153,7 @@ impl Topology {
             next += names.len() as u8;
             topology.add_pods(index + 1, &members, plan)?;
         }
-        for server in &mut topology.servers {
-            let is_ready = |lines: &[String]| lines.iter().any(|line| line == pod::READY).then_some(());
-            server.wait_for_log("a Pod's server listens", POD_LIMIT, is_ready)?;
-        }
+        topology.servers.iter_mut().try_for_each(wait_until_ready)?;
         Ok(topology)
     }
 
@@ -169,41 +174,70 @@ impl Topology {
     }
 
     fn add_pods(&mut self, index: usize, members: &[(String, Dual)], plan: &Plan) -> Result<()> {
-        let namespace = Namespace::create(&self.group, &format!("pod{index}"))?;
-        let device = format!("pod{index}");
+        let hanging =
+            Hanging { device: &format!("pod{index}"), members, mtu: plan.pod_mtu, arguments: &plan.pod_arguments };
+        let (namespace, server) = hanging.start(&self.group, &self.node)?;
+        self.servers.push(server);
+        self.pods.push(namespace);
+        Ok(())
+    }
+}
+
+/// Pods that hang on a host, in one namespace.
+pub(crate) struct Hanging<'a> {
+    /// The host's end of the veth; the namespace and the log are called after it.
+    pub device: &'a str,
+    /// The Pods' names and addresses.
+    pub members: &'a [(String, Dual)],
+    /// The largest packet that the host forwards to them, if that is less than the device takes.
+    pub mtu: Option<u32>,
+    /// Further arguments of their server.
+    pub arguments: &'a [String],
+}
+
+impl Hanging<'_> {
+    /// Makes their namespace and starts their server.
+    pub fn start(&self, group: &Group, host: &Namespace) -> Result<(Namespace, Background)> {
+        let Self { device, members, mtu, arguments } = self;
+        let namespace = Namespace::create(group, device)?;
         let Dual { v4: gateway_v4, v6: gateway_v6 } = POD_GATEWAY;
-        let mut on_node = format!(
+        let mut on_host = format!(
             "link add {device} type veth peer name eth0 netns {name}\n\
              addr add {gateway_v4}/32 dev {device}\naddr add {gateway_v6}/128 dev {device} nodad\n\
              link set {device} up\n",
             name = namespace.name(),
         );
-        let mtu = locked(plan.pod_mtu);
+        let mtu = locked(*mtu);
         let mut in_pod = String::from("link set eth0 up\n");
-        for (_, Dual { v4, v6 }) in members {
+        for (_, Dual { v4, v6 }) in *members {
             writeln!(in_pod, "addr add {v4}/32 dev eth0\naddr add {v6}/128 dev eth0 nodad")?;
-            writeln!(on_node, "route add {v4}/32 dev {device} scope link{mtu}\nroute add {v6}/128 dev {device}{mtu}")?;
+            writeln!(on_host, "route add {v4}/32 dev {device} scope link{mtu}\nroute add {v6}/128 dev {device}{mtu}")?;
         }
         write!(
             in_pod,
             "route add {gateway_v4}/32 dev eth0 scope link\nroute add {gateway_v6}/128 dev eth0\n\
              route add default via {gateway_v4}\nroute add default via {gateway_v6}\n"
         )?;
-        self.node.ip(&on_node)?;
+        host.ip(&on_host)?;
         namespace.ip(&in_pod)?;
         let mut command = namespace.command(binaries::test_pod()?)?;
-        for (name, Dual { v4, v6 }) in members {
+        for (name, Dual { v4, v6 }) in *members {
             command.arg("--pod").arg(format!("{name}={v4},{v6}"));
         }
-        command.args(&plan.pod_arguments);
-        let log = Log::at(self.group.folder().join(format!("{device}.log")));
-        self.servers.push(Background::start("a Pod's server", command, log, self.group.lifetime())?);
-        self.pods.push(namespace);
-        Ok(())
+        command.args(*arguments);
+        let log = Log::at(group.folder().join(format!("{device}.log")));
+        let server = Background::start("a Pod's server", command, log, group.lifetime())?;
+        Ok((namespace, server))
     }
 }
 
-fn forward(namespace: &Namespace) -> Result<()> {
+/// Waits until the Pods of a server listen.
+pub(crate) fn wait_until_ready(server: &mut Background) -> Result<()> {
+    let is_ready = |lines: &[String]| lines.iter().any(|line| line == pod::READY).then_some(());
+    server.wait_for_log("a Pod's server listens", POD_LIMIT, is_ready)
+}
+
+pub(crate) fn forward(namespace: &Namespace) -> Result<()> {
     namespace.sysctl("net/ipv4/ip_forward", "1").context("cannot let the node forward")?;
     namespace.sysctl("net/ipv6/conf/all/forwarding", "1").context("cannot let the node forward")
 }
@@ -241,11 +275,11 @@ fn locked(mtu: Option<u32>) -> String {
     mtu.map(|mtu| format!(" mtu lock {mtu}")).unwrap_or_default()
 }
 
-fn up(device: &str, Dual { v4, v6 }: Dual) -> String {
+pub(crate) fn up(device: &str, Dual { v4, v6 }: Dual) -> String {
     format!("addr add {v4}/24 dev {device}\naddr add {v6}/64 dev {device} nodad\nlink set {device} up\n")
 }
 
-fn routes(destinations: &[&str], by: Dual) -> String {
+pub(crate) fn routes(destinations: &[&str], by: Dual) -> String {
     let route = |destination: &&str| {
         let gateway = if destination.contains(':') { IpAddr::V6(by.v6) } else { IpAddr::V4(by.v4) };
         format!("route add {destination} via {gateway}\n")

@@ -3,6 +3,7 @@
 //! Every test builds namespaces of its own and runs an agent of its own, so they run side by side.
 
 mod clients;
+mod elsewhere;
 mod guard;
 mod handover;
 mod lifetime;
