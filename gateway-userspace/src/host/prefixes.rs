@@ -34,6 +34,13 @@ impl Prefixes {
         known.next().unwrap_or_else(|| address.into())
     }
 
+    /// The prefixes that are in one of two tables alone, or have other hops.
+    pub(super) fn differences<'p>(&'p self, other: &'p Self) -> impl Iterator<Item = &'p IpNet> {
+        let gone_or_other = self.hops.iter().filter(|(prefix, hops)| other.hops.get(prefix) != Some(hops));
+        let new = other.hops.iter().filter(|(prefix, _)| !self.hops.contains_key(prefix));
+        gone_or_other.chain(new).map(|(prefix, _)| prefix)
+    }
+
     /// The devices of the next hops behind a prefix, if they are several.
     pub(super) fn hops(&self, prefix: &IpNet) -> impl Iterator<Item = u32> {
         self.hops.get(prefix).into_iter().flatten().copied()
@@ -77,6 +84,17 @@ mod tests {
         let prefixes = prefixes(&["::/0"]);
 
         assert_eq!(longest(&prefixes, "10.1.2.9"), "10.1.2.9/32");
+    }
+
+    #[test]
+    fn prefixes_that_came_went_or_have_other_hops_are_the_differences() {
+        let before = prefixes(&["10.0.0.0/8", "10.1.0.0/16", "10.2.0.0/16"]);
+        let mut after = prefixes(&["10.0.0.0/8", "10.2.0.0/16", "fd00::/8"]);
+        after.add("10.2.0.0/16".parse().expect("a prefix"), [2, 3]);
+
+        let differences: Vec<_> = before.differences(&after).map(ToString::to_string).collect();
+
+        assert_eq!(differences, ["10.1.0.0/16", "10.2.0.0/16", "fd00::/8"]);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! How packets leave this node for a Pod elsewhere: the source address that the kernel puts on them and the devices they
 //! take, as its routes and rules have it. Nothing of this is configured.
 //!
-//! The kernel is asked once for all addresses that its tables cannot tell apart, and again whenever it is looked at. It
-//! does not route anything itself, and changes nothing.
+//! The kernel is asked once for all addresses that its tables cannot tell apart, and again whenever it is looked at. Routes
+//! that come and go make no difference as long as nobody asked about an address behind them, as those of this node's own
+//! Pods. Nothing is changed here.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -56,6 +57,8 @@ pub struct Routes {
     own: BTreeMap<Address, u32>,
     /// What the kernel said about an address of each prefix.
     answers: HashMap<IpNet, (IpAddr, Route)>,
+    /// The addresses that were asked about since answers changed.
+    asked: BTreeSet<Address>,
 }
 
 impl Routes {
@@ -68,6 +71,7 @@ impl Routes {
             prefixes: Prefixes::default(),
             own: BTreeMap::new(),
             answers: HashMap::new(),
+            asked: BTreeSet::new(),
         })
     }
 
@@ -80,10 +84,12 @@ impl Routes {
     pub(super) fn version(&mut self, addresses: &Addresses) -> io::Result<u64> {
         if self.is_stale {
             let prefixes = list(&mut self.netlink)?;
-            if prefixes != self.prefixes || addresses.foreign != self.own || !self.still_holds(addresses)? {
-                self.prefixes = prefixes;
-                self.own.clone_from(&addresses.foreign);
+            let concerns = self.concerns(&prefixes, addresses);
+            self.prefixes = prefixes;
+            self.own.clone_from(&addresses.foreign);
+            if self.version == 0 || concerns || !self.still_holds(addresses)? {
                 self.answers.clear();
+                self.asked.clear();
                 self.version += 1;
             }
             self.is_stale = false;
@@ -93,6 +99,7 @@ impl Routes {
 
     /// The way to an address.
     pub(super) fn route(&mut self, to: Address, addresses: &Addresses) -> io::Result<Route> {
+        self.asked.insert(to);
         if addresses.foreign.contains_key(&to) {
             return Ok(Route::Local);
         }
@@ -104,6 +111,16 @@ impl Routes {
         let route = ask(&mut self.netlink, &self.prefixes, prefix, ip, addresses)?;
         self.answers.insert(prefix, (ip, route.clone()));
         Ok(route)
+    }
+
+    /// Whether a prefix or an address of the host that came or went may matter to an address that was asked about.
+    fn concerns(&self, prefixes: &Prefixes, addresses: &Addresses) -> bool {
+        let ends = |prefix: &IpNet| Address::from(prefix.network())..=Address::from(prefix.broadcast());
+        let mut changed = self.prefixes.differences(prefixes);
+        let is_asked = |address: &Address| self.asked.contains(address);
+        changed.any(|prefix| self.asked.range(ends(prefix)).next().is_some())
+            || self.own.keys().any(|own| !addresses.foreign.contains_key(own) && is_asked(own))
+            || addresses.foreign.keys().any(|own| !self.own.contains_key(own) && is_asked(own))
     }
 
     /// Asks again what was asked before.
@@ -283,6 +300,23 @@ mod tests {
     fn the_hosts_own_address_and_broadcasts_are_no_way_out() {
         assert_eq!(read(&answer(RouteType::Local, SOURCE), &[]), Route::Local);
         assert_eq!(read(&answer(RouteType::Broadcast, SOURCE), &[]), Route::None);
+    }
+
+    #[test]
+    fn only_what_lies_around_an_address_that_was_asked_about_concerns_anybody() {
+        let mut routes = Routes::open().expect("a routing socket");
+        routes.asked.insert(Address::from_v4([10, 2, 0, 7]));
+        let concerns = |prefix: &str, own: &[Address]| {
+            let mut prefixes = Prefixes::default();
+            prefixes.add(prefix.parse().expect("a prefix"), []);
+            let foreign = own.iter().map(|address| (*address, 2)).collect();
+            routes.concerns(&prefixes, &Addresses { ours: BTreeSet::new(), foreign })
+        };
+
+        assert!(!concerns("10.1.0.11/32", &[SOURCE]), "a Pod of this node");
+        assert!(concerns("10.2.0.0/24", &[]));
+        assert!(concerns("0.0.0.0/0", &[]));
+        assert!(concerns("10.1.0.11/32", &[Address::from_v4([10, 2, 0, 7])]));
     }
 
     #[test]
