@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::{Cluster, Kubectl, Node, folder, list};
+use super::{Cluster, Kubectl, folder, list};
 use crate::netns::Lifetime;
 
 /// How long Pods may take to be ready, and objects to be served.
@@ -147,20 +147,13 @@ impl Pod {
         })
     }
 
-    /// The Pods of a node, and what its maps should have of them for a frontend of this address's family.
-    pub fn on_node<'p>(
-        pods: &'p [Self],
-        node: &Node,
-        frontend: IpAddr,
-        port: u16,
-    ) -> (Vec<&'p Self>, BTreeMap<SocketAddr, u64>) {
-        let local: Vec<_> = pods.iter().filter(|pod| pod.node == node.name).collect();
+    /// What every node's maps should have of these Pods for a frontend of this address's family.
+    pub fn backends(pods: &[Self], frontend: IpAddr, port: u16) -> BTreeMap<SocketAddr, u64> {
         let address = |pod: &Self| pod.addresses.iter().find(|found| found.is_ipv4() == frontend.is_ipv4()).copied();
         // Maps hold weights without what they have in common.
-        let common = local.iter().fold(0, |common, pod| greatest_common_divisor(common, pod.weight)).max(1);
-        let backend = |pod: &&Self| Some((SocketAddr::new(address(pod)?, port), pod.weight / common));
-        let backends = local.iter().filter_map(backend).collect();
-        (local, backends)
+        let common = pods.iter().fold(0, |common, pod| greatest_common_divisor(common, pod.weight)).max(1);
+        let backend = |pod: &Self| Some((SocketAddr::new(address(pod)?, port), pod.weight / common));
+        pods.iter().filter_map(backend).collect()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Whose Pods got how many of a frontend's connections, node by node, against what the weights ask for.
+//! Which Pods got how many of a frontend's connections, node by node, against what the weights ask for.
 
 use std::net::SocketAddr;
 
@@ -16,7 +16,7 @@ pub struct Shares {
     pub frontend: SocketAddr,
     /// How many were opened.
     pub connections: u64,
-    /// The node's Pods.
+    /// The Pods, on whatever node.
     pub pods: Vec<Share>,
     /// How many were refused.
     pub refused: u64,
@@ -38,7 +38,7 @@ pub struct Share {
 }
 
 impl Shares {
-    /// Whether each Pod of the node got exactly its share, and nobody else got any. A node without Pods refuses all.
+    /// Whether each Pod got exactly its share, and nobody else got any. Without Pods all are refused.
     pub fn is_exact(&self) -> bool {
         let received: u64 = self.pods.iter().map(|share| share.received).sum();
         let expected = if self.pods.is_empty() { 0 } else { self.connections };
@@ -48,7 +48,7 @@ impl Shares {
 }
 
 impl Cluster {
-    /// Waits until a node has programmed its Pods for a TCP frontend, then opens connections through it. Their number must
+    /// Waits until a node has programmed all Pods for a TCP frontend, then opens connections through it. Their number must
     /// be one that the weights divide evenly.
     pub fn shares(
         &self,
@@ -58,11 +58,10 @@ impl Cluster {
         port: u16,
         connections: u64,
     ) -> Result<Shares> {
-        let (local, backends) = Pod::on_node(pods, node, frontend.ip(), port);
-        self.wait_until_programmed(node, frontend, &backends)?;
+        self.wait_until_programmed(node, frontend, &Pod::backends(pods, frontend.ip(), port))?;
         let distribution = self.connections_by(node, frontend, usize::try_from(connections)?)?;
-        let total: u64 = local.iter().map(|pod| pod.weight).sum();
-        let share = |pod: &&Pod| {
+        let total: u64 = pods.iter().map(|pod| pod.weight).sum();
+        let share = |pod: &Pod| {
             let due = connections * pod.weight;
             ensure!(due.is_multiple_of(total), "{connections} connections cannot be shared evenly by {total}");
             let received = distribution.of(&pod.name);
@@ -72,7 +71,7 @@ impl Cluster {
             node: node.name.clone(),
             frontend,
             connections,
-            pods: local.iter().map(share).collect::<Result<_>>()?,
+            pods: pods.iter().map(share).collect::<Result<_>>()?,
             refused: distribution.refused,
             failures: distribution.failures,
         })
@@ -109,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_without_pods_refuses_every_connection() {
+    fn without_pods_every_connection_is_refused() {
         assert!(shares(&[], 9).is_exact());
         assert!(!shares(&[], 8).is_exact());
     }

@@ -66,12 +66,12 @@ impl Workload {
         before.iter().try_for_each(|pod| sandbox.wait(&format!("pod/{}", pod.name), "delete"))
     }
 
-    /// Waits until every node has exactly its own Pods of these in its maps.
+    /// Waits until every node has exactly these Pods in its maps.
     pub fn wait_until_programmed(&self, cluster: &Cluster, sandbox: &Sandbox, frontends: &[SocketAddr]) -> Result<()> {
         let pods = self.pods(sandbox)?;
         for node in cluster.nodes() {
             for frontend in frontends {
-                let (_, backends) = Pod::on_node(&pods, node, frontend.ip(), HTTP_PORT);
+                let backends = Pod::backends(&pods, frontend.ip(), HTTP_PORT);
                 cluster.wait_until_programmed(node, *frontend, &backends)?;
             }
         }

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use beeline_tests::client;
 use beeline_tests::cluster::{Cluster, SYSTEM, Sandbox, Workload};
 use beeline_tests::pod::{ECHO_PORT, UDP_PORT};
@@ -146,7 +146,7 @@ fn what_has_no_pods_refuses_at_once_and_serves_again_when_it_has() -> Result<()>
 }
 
 #[test]
-fn a_udp_flow_moves_to_another_pod_of_the_node_when_its_own_is_gone() -> Result<()> {
+fn a_udp_flow_moves_to_another_pod_when_its_own_is_gone() -> Result<()> {
     let cluster = ground()?;
     let sandbox = Sandbox::create(&cluster, "flows")?;
     let workload = Workload::new("who", 6, 0);
@@ -156,8 +156,6 @@ fn a_udp_flow_moves_to_another_pod_of_the_node_when_its_own_is_gone() -> Result<
 
     for frontend in frontends {
         cluster.route(frontend.ip(), node)?;
-        let pods = workload.pods(&sandbox)?;
-        let here = |name: &str| pods.iter().any(|pod| pod.name == name && pod.node == node.name);
         let target = SocketAddr::new(frontend.ip(), UDP_PORT);
         let flow = cluster.client().enter(|| client::flow(target))??;
         let first = client::ask(&flow, "who")?.pod;
@@ -166,10 +164,9 @@ fn a_udp_flow_moves_to_another_pod_of_the_node_when_its_own_is_gone() -> Result<
         sandbox.kubectl(&["delete", "pod", &first])?;
         let moved = client::ask(&flow, "and now").context("the flow ends with its Pod")?.pod;
 
-        ensure!(here(&first), "{first} is not on {}", node.name);
         assert_ne!(moved, first);
         let after = workload.pods(&sandbox)?;
-        assert!(after.iter().any(|pod| pod.name == moved && pod.node == node.name), "{moved}: {after:?}");
+        assert!(after.iter().any(|pod| pod.name == moved), "{moved}: {after:?}");
         cluster.unroute(frontend.ip())?;
         sandbox.wait_for_deployments()?;
         workload.wait_until_programmed(&cluster, &sandbox, &[frontend])?;

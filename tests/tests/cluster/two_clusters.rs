@@ -311,7 +311,7 @@ fn an_api_server_that_dies_disturbs_neither_its_own_cluster_nor_those_that_link_
     ground.link.wait_for("Connected", "True", "Connected")?;
     wait_for_probe("the agent is ready again", &["serving"], || ground.far.beeline(node, &["probe", "ready"]))?;
     let pods = ground.there.pods("app=httpbin")?.into_iter().filter(|pod| pod.name != "far-3");
-    let (_, backends) = Pod::on_node(&pods.collect::<Vec<_>>(), node, vip.ip(), 80);
+    let backends = Pod::backends(&pods.collect::<Vec<_>>(), vip.ip(), 80);
     ground.far.wait_until_programmed(node, vip, &backends)?;
     traffic_there.finish()?;
     traffic_here.finish()

@@ -15,7 +15,7 @@ use serde::Serialize;
 /// The files of the example; the address pool is made with this cluster's addresses.
 const EXAMPLE: [&str; 4] = ["service.yaml", "deployments.yaml", "upstream.yaml", "gateway.yaml"];
 /// Connections through each node: the sum of the example's weights, a hundred times.
-const CONNECTIONS: u64 = 900;
+const CONNECTIONS: u64 = 540;
 /// Where the example's Pods listen, and its Gateway.
 const PORT: u16 = 80;
 
