@@ -1,7 +1,8 @@
 //! Manifests in, `beeline dump` out: the real agent in a real kernel, compared with committed text.
 //!
 //! A scenario is a folder of `tests/scenarios`: manifests and `expected.txt`, or several such folders `1`, `2` and so
-//! on that follow each other while one agent runs. The text is the dump, then notes and problems, if there are any.
+//! on that follow each other while one agent runs. The text is the dump, then notes and problems, if there are any. A file
+//! `node` names the node that the agent is.
 //! `BLESS=1` writes what comes out instead of comparing it.
 
 use std::fs;
@@ -37,6 +38,9 @@ fn every_scenario_ends_in_the_expected_dump() -> Result<()> {
 fn play(scenario: &Path) -> Result<()> {
     let lab = Lab::build(&Plan::pods(&[]))?;
     let mut agent = lab.agent()?;
+    if let Ok(node) = fs::read_to_string(scenario.join("node")) {
+        agent = agent.with_arguments(&["--node-name", node.trim()]);
+    }
     let steps = folders(scenario)?;
     let steps = if steps.is_empty() { vec![scenario.to_owned()] } else { steps };
     for (index, step) in steps.iter().enumerate() {
