@@ -56,11 +56,11 @@ pub fn problem(unreachable: &Unreachable) -> Problem {
         if *backends > 1 { format!(" and {} more backends of other nodes", backends - 1) } else { String::new() };
     let message = if *lacks_source {
         format!(
-            "no address of this node can be the source of packets to {example}{others}: connections to them are dropped: \
+            "no address of this node can be the source of packets to {example}{others}: connections there are dropped: \
              give an address to the device that leads there"
         )
     } else {
-        format!("no route to {example}{others}: connections to them are dropped: let the node route to all Pods")
+        format!("no route to {example}{others}: connections there are dropped: let the node route to all Pods")
     };
     Problem::of_file("", message)
 }
