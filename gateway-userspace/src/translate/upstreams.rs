@@ -11,7 +11,7 @@ use gateway_common::{Port, Protocol};
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
 use super::Report;
-use super::endpoints::{Candidate, Cluster, DEFAULT_WEIGHT, Family, Fitness};
+use super::endpoints::{Candidate, Cluster, DEFAULT_WEIGHT, Family};
 use super::links::Links;
 use super::pool::{Pool, Share, serving};
 use super::ports::{NoPort, service_port};

@@ -18,6 +18,8 @@ pub struct Shares {
     pub connections: u64,
     /// The Pods, on whatever node.
     pub pods: Vec<Share>,
+    /// Pods of this node that saw one of its addresses, and others that saw another: the former shall see the client.
+    pub mistaken: Vec<String>,
     /// How many were refused.
     pub refused: u64,
     /// What else went wrong.
@@ -38,12 +40,15 @@ pub struct Share {
 }
 
 impl Shares {
-    /// Whether each Pod got exactly its share, and nobody else got any. Without Pods all are refused.
+    /// Whether each Pod got exactly its share and saw whom it should, and nobody else got any. Without Pods all are refused.
     pub fn is_exact(&self) -> bool {
         let received: u64 = self.pods.iter().map(|share| share.received).sum();
         let expected = if self.pods.is_empty() { 0 } else { self.connections };
         let each = self.pods.iter().all(|share| share.received == share.expected);
-        each && received == expected && self.refused == self.connections - expected && self.failures.is_empty()
+        each && self.mistaken.is_empty()
+            && received == expected
+            && self.refused == self.connections - expected
+            && self.failures.is_empty()
     }
 }
 
@@ -67,10 +72,15 @@ impl Cluster {
             let received = distribution.of(&pod.name);
             Ok(Share { pod: pod.name.clone(), weight: pod.weight, expected: due / total, received })
         };
+        let is_mistaken = |pod: &&Pod| {
+            let mut seen = distribution.clients_of.get(&pod.name).into_iter().flatten();
+            seen.any(|client| node.addresses.contains(client) == (pod.node == node.name))
+        };
         Ok(Shares {
             node: node.name.clone(),
             frontend,
             connections,
+            mistaken: pods.iter().filter(is_mistaken).map(|pod| pod.name.clone()).collect(),
             pods: pods.iter().map(share).collect::<Result<_>>()?,
             refused: distribution.refused,
             failures: distribution.failures,
@@ -95,6 +105,7 @@ mod tests {
             frontend: "192.0.2.1:80".parse().unwrap(),
             connections: 9,
             pods: pods.map(share).collect(),
+            mistaken: Vec::new(),
             refused,
             failures: Vec::new(),
         }

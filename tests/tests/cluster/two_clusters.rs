@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow, ensure};
+use beeline_tests::client;
 use beeline_tests::cluster::{Cluster, Link, Node, Outage, Pod, Sandbox, Second, Trap};
 use beeline_tests::long_lived::LongLived;
 use beeline_tests::wait;
@@ -21,6 +22,10 @@ use crate::traffic::{LONG_LIVED, Traffic};
 const RECOVERY: Duration = Duration::from_secs(30);
 /// The weight that an Upstream gives the Pods here, and those over there.
 const WEIGHTS: (i64, i64) = (5, 2);
+/// The weight of its own that one Pod over there has at first.
+const FAR_WEIGHT: i64 = 7;
+/// How often each Pod is due its weight when shares are checked.
+const ROUNDS: u64 = 10;
 
 /// The second cluster, with an agent that is ready.
 fn second() -> Result<MutexGuard<'static, Option<Second>>> {
@@ -131,12 +136,31 @@ impl<'a> Ground<'a> {
         self.there.kubectl(&["annotate", "--overwrite", "pod", "far-1", &annotation]).map(drop)
     }
 
-    /// Traffic through a Gateway of the home cluster to the Upstream, which only the home's Pod gets.
+    /// Traffic through a Gateway of the home cluster to the Upstream, which the ready Pods of both clusters share.
     fn traffic_here(&self) -> Result<Traffic> {
         self.here.apply_example("examples/httpbin", &["gateway.yaml"])?;
-        let pod = self.here.pods("app=httpbin")?.pop().context("there is no Pod here")?;
-        // The only one on its node: whatever its weight, it gets all, so the maps have the smallest.
-        traffic(self.home, &self.here, &[(pod, 1)])
+        let mut pods = vec![(self.here.pods("app=httpbin")?.pop().context("there is no Pod here")?, WEIGHTS.0)];
+        for pod in self.there.pods("app=httpbin")? {
+            match &*pod.name {
+                "far-1" => pods.push((pod, FAR_WEIGHT)),
+                "far-2" => pods.push((pod, WEIGHTS.1)),
+                _ => {}
+            }
+        }
+        traffic(self.home, &self.here, &pods)
+    }
+
+    /// Each Pod of both clusters gets exactly its share of new connections to the Gateway here.
+    fn check_shares(&self) -> Result<()> {
+        let addresses = self.here.gateway_addresses("httpbin")?;
+        let quiet = addresses.last().context("the Gateway has no address")?;
+        let total = u64::try_from(WEIGHTS.0 + FAR_WEIGHT + WEIGHTS.1)?;
+        let count = usize::try_from(total * ROUNDS)?;
+        let found = client::connections(self.home.client(), SocketAddr::new(*quiet, 80), count)?;
+        let shares = ["near", "far-1", "far-2"].map(|pod| found.of(pod));
+        let due = [WEIGHTS.0, FAR_WEIGHT, WEIGHTS.1].map(|weight| weight.unsigned_abs() * ROUNDS);
+        ensure!(shares == due, "{due:?} are due: {found:?}");
+        Ok(())
     }
 
     /// Traffic through a Gateway of the second cluster to its own Pods.
@@ -150,7 +174,7 @@ impl<'a> Ground<'a> {
     }
 }
 
-/// Traffic to both addresses of the Gateway `httpbin`, by the node of the Pods, once that has them.
+/// Traffic to both addresses of the Gateway `httpbin`, by the node of the first Pod, once that has all of them.
 fn traffic(cluster: &Cluster, sandbox: &Sandbox<'_>, pods: &[(Pod, i64)]) -> Result<Traffic> {
     let addresses = sandbox.gateway_addresses("httpbin")?;
     let node = pods.first().and_then(|(pod, _)| cluster.nodes().iter().find(|node| node.name == pod.node));
@@ -240,6 +264,7 @@ fn an_upstream_has_the_pods_of_two_clusters_and_keeps_them_when_the_secret_goes(
     assert_eq!((&status["total"], &status["ready"]), (&json!(4), &json!(3)), "{status}");
     assert!(ground.here.kubectl(&["get", "upstreams"])?.contains("3/4"));
     let traffic = ground.traffic_here()?;
+    ground.check_shares()?;
 
     let secret = ground.link.take_secret()?;
     let message = ground.link.wait_for("Authorized", "False", "SecretNotFound")?;
@@ -248,6 +273,7 @@ fn an_upstream_has_the_pods_of_two_clusters_and_keeps_them_when_the_secret_goes(
     ground.change_weight(9)?;
     traffic.wait_for_more(100)?;
     assert_eq!(ground.status()?, status, "what was known is kept, and nothing new comes");
+    ground.check_shares()?;
 
     ground.link.give_back(&secret)?;
     ground.link.wait_for("Authorized", "True", "Authorized")?;
@@ -301,6 +327,7 @@ fn an_api_server_that_dies_disturbs_neither_its_own_cluster_nor_those_that_link_
     wait_for_probe("the agent is not ready", &["refused"], || outage.beeline(node, &["probe", "ready"]))?;
     traffic_there.wait_for_more(100)?;
     assert_eq!(ground.status()?, status, "what was known is kept");
+    ground.check_shares()?;
     wait_for_probe("an agent whose own API server lives is ready", &["serving"], || {
         ground.home.beeline(&ground.home.nodes()[0], &["probe", "ready"])
     })?;
