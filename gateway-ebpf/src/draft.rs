@@ -58,7 +58,8 @@ impl Draft {
     }
 
     /// Has the backend answer to an address of this node instead, if it could not or must not answer to the client's:
-    /// a Pod elsewhere, and one that is its own client. Says whether it does; [`Address::UNSPECIFIED`] is none to answer to.
+    /// a Pod elsewhere, and one that is its own client. That one answers to the VIP if nothing else is known. Says whether
+    /// it is so; [`Draft::is_answerable`] says whether there is an address.
     #[inline(always)]
     pub fn hide_client(&mut self, flow: &Flow, backend: &Backend) -> bool {
         let is_hairpin = backend.address.difference(&flow.source) == 0;
@@ -67,7 +68,7 @@ impl Draft {
             return false;
         }
         self.reply.destination = backend.source;
-        if is_hairpin && backend.source.difference(&Address::UNSPECIFIED) == 0 {
+        if !is_elsewhere && !self.is_answerable() {
             self.reply.destination = flow.destination;
         }
         self.entry.path = FlowPath::Redirect as u8;

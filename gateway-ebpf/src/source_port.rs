@@ -42,9 +42,13 @@ const fn is_ours(settings: &Settings, port: Port) -> bool {
     settings.first_source_port <= port && port <= settings.last_source_port
 }
 
-/// The `number`th port of the range, counted round and round; none if the range is empty.
+/// The `number`th port of the range, counted round and round; none if the range is empty or was never written.
 #[inline(always)]
 fn nth_port(settings: &Settings, number: u32) -> Option<Port> {
-    let count = settings.last_source_port.wrapping_sub(settings.first_source_port).wrapping_add(1);
-    Some(Port::new(settings.first_source_port.wrapping_add(number.checked_rem(count)?) as u16))
+    let Settings { first_source_port: first, last_source_port: last, .. } = *settings;
+    if first == 0 {
+        return None;
+    }
+    let count = last.wrapping_sub(first).wrapping_add(1);
+    Some(Port::new(first.wrapping_add(number.checked_rem(count)?) as u16))
 }

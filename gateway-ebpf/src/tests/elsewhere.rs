@@ -98,8 +98,10 @@ fn every_port_of_the_range_is_given_out_once_and_then_flows_are_refused() {
 fn an_empty_range_refuses_and_an_unknown_way_drops() {
     let family = Family::V6;
     let lab = remote(family);
-    lab.tables.limit_source_ports(20_000, 19_999);
-    assert_eq!(lab.receive(&to_vip(family, 40_000, "S")), Seen::Refused(DropReason::NoSourcePort));
+    for (first, last) in [(20_000, 19_999), (0, 0)] {
+        lab.tables.limit_source_ports(first, last);
+        assert_eq!(lab.receive(&to_vip(family, 40_000, "S")), Seen::Refused(DropReason::NoSourcePort));
+    }
 
     lab.tables.move_elsewhere(0, gateway_common::Address::UNSPECIFIED);
     assert_eq!(lab.receive(&to_vip(family, 40_000, "S")), Seen::Dropped(DropReason::NoRoute));
