@@ -16,6 +16,16 @@ pub struct Client {
     pub address: Address,
 }
 
+impl Client {
+    /// A client that is known by its network namespace: a Pod, or the node itself. A socket that connects has no address
+    /// yet, and which one it will have depends on the backend. No packet comes from the address that stands for it.
+    #[inline(always)]
+    pub const fn of_namespace(frontend: u32, cookie: u64) -> Self {
+        const MULTICAST: u128 = 0xffff << 112;
+        Self { frontend, address: Address::from_v6((MULTICAST | cookie as u128).to_be_bytes()) }
+    }
+}
+
 /// What `AFFINITY` holds for a client: the backend that its last new connection was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

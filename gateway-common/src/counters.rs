@@ -6,9 +6,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Connections {
-    /// Begun since the id was taken.
+    /// Begun since the id was taken, by packet or by socket.
     pub new: u64,
-    /// Tracked now.
+    /// Tracked now. Connections of sockets that were given their backend are not: nobody sees them end.
     pub active: u64,
 }
 

@@ -13,7 +13,7 @@ pub enum DropReason {
     NoBackend = 1,
     /// Refused: a TCP segment that is no SYN and belongs to no flow we know.
     NoFlow = 2,
-    /// Refused: the TCP flow's backend is gone.
+    /// Refused: the backend of a TCP flow, or of a connected socket that sends a datagram, is gone.
     BackendGone = 3,
     /// Refused: the conntrack table is full.
     ConntrackFull = 4,
@@ -31,7 +31,7 @@ pub enum DropReason {
     RewriteFailed = 10,
     /// Refused by the guard: a local delivery to a VIP that the datapath did not take to a backend.
     Guarded = 11,
-    /// Dropped: a new flow of a client that is in none of the ranges which the frontend lets in.
+    /// Dropped: a new flow of a client that is in none of the ranges which the frontend lets in. A socket is told so.
     SourceDenied = 12,
     /// Dropped: the host has no route to the chosen Pod of another node, or back to the client.
     NoRoute = 13,
@@ -94,7 +94,7 @@ impl DropReason {
             Self::NoFrontend => "refused: the VIP has no frontend on this port",
             Self::NoBackend => "refused: no backend is ready for the connection",
             Self::NoFlow => "refused: a TCP segment without SYN of no known flow",
-            Self::BackendGone => "refused: the backend of the TCP flow is gone",
+            Self::BackendGone => "refused: the backend of the TCP flow or of the connected socket is gone",
             Self::ConntrackFull => "refused: the conntrack table is full",
             Self::NoSourcePort => "refused: no free source port towards the backend",
             Self::Fragment => "dropped: a fragment to a VIP or of a tracked reply",

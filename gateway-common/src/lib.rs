@@ -20,6 +20,7 @@ mod frontend;
 pub mod maps;
 mod service;
 mod settings;
+mod socket;
 
 pub use address::{Address, Port, Protocol};
 pub use backend::{Backend, Place};
@@ -32,3 +33,4 @@ pub use flow::Flow;
 pub use frontend::{Frontend, FrontendKey, Vip};
 pub use service::{Algorithm, Cursor, Group, Mode, Service, Slot, SlotRange};
 pub use settings::{FIRST_SOURCE_PORT, LAST_SOURCE_PORT, Settings};
+pub use socket::{SocketEntry, SocketKey};

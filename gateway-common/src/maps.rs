@@ -12,16 +12,17 @@
 //! | `SERVICE_CURSORS` | array | frontend id → [`Cursor`](crate::Cursor) | datapath | datapath | cannot be |
 //! | `GROUP_CURSORS` | array | group id → [`Cursor`](crate::Cursor) | datapath | datapath | cannot be |
 //! | `BACKENDS` | array | backend id → [`Backend`](crate::Backend) | agent | datapath, every packet (generation) | ids run out: the backend gets no slots, its error says so |
-//! | `AFFINITY` | LRU hash | [`Client`](crate::Client) → [`Affinity`](crate::Affinity) | datapath; the agent deletes | datapath, for a new flow of a service with affinity | the client that was not heard of for longest is forgotten |
+//! | `AFFINITY` | LRU hash | [`Client`](crate::Client) → [`Affinity`](crate::Affinity) | datapath, socket programs; the agent deletes | the same, for a new flow of a service with affinity | the client that was not heard of for longest is forgotten |
 //! | `SOURCES` | LPM trie | [`SourceRange`](crate::SourceRange) → [`Admitted`](crate::Admitted) | agent | datapath, for a new flow of a restricted service | the frontend lets nobody in, status says so |
 //! | `CONNTRACK` | hash | [`Flow`](crate::Flow) → [`ConntrackEntry`](crate::ConntrackEntry) | datapath | datapath, every packet | new flows are refused as `conntrack_full` |
+//! | `SOCKETS` | LRU hash | [`SocketKey`](crate::SocketKey) → [`SocketEntry`](crate::SocketEntry) | socket programs | socket programs | of the socket that was not looked at for longest, the backend's address is seen in place of the VIP |
 //! | `FRONTEND_CONNS` | array | frontend id → [`Connections`](crate::Connections) | datapath | agent, CLI | cannot be |
 //! | `BACKEND_CONNS` | array | backend id → [`Connections`](crate::Connections) | datapath | agent, CLI | cannot be |
 //! | `FRONTEND_BYTES` | per-CPU array | frontend id → [`Traffic`](crate::Traffic) | datapath | agent, CLI | cannot be |
 //! | `BACKEND_BYTES` | per-CPU array | backend id → [`Traffic`](crate::Traffic) | datapath | agent, CLI | cannot be |
 //! | `DROPS` | per-CPU array | [`DropReason`](crate::DropReason) → [`Counter`](crate::Counter) | datapath | agent, CLI | cannot be |
 //! | `EVENTS` | per-CPU array | [`Event`](crate::Event) → [`Counter`](crate::Counter) | datapath | agent, CLI | cannot be |
-//! | `SETTINGS` | array | 0 → [`Settings`](crate::Settings) | agent | datapath, for a new flow to a Pod elsewhere; collector | cannot be |
+//! | `SETTINGS` | array | 0 → [`Settings`](crate::Settings) | agent | datapath, for a new flow to a Pod elsewhere; socket programs; collector | cannot be |
 //! | `CANDIDATES` | array | index → [`Flow`](crate::Flow) | agent | collector | the next round takes the rest |
 //! | `CANDIDATE_NEXT` | array | 0 → [`Cursor`](crate::Cursor) | agent, collector | collector | cannot be |
 //!
@@ -39,6 +40,8 @@ pub const DEFAULT_MAX_FRONTENDS: u32 = 16_384;
 pub const DEFAULT_MAX_BACKENDS: u32 = 65_536;
 /// Clients whose backend is remembered.
 pub const MAX_AFFINITIES: u32 = 65_536;
+/// Peers of sockets that are remembered: one of a connected socket, two of one that sends datagrams to a VIP.
+pub const MAX_SOCKETS: u32 = 65_536;
 /// Ranges of clients that can be programmed, of all frontends together.
 pub const DEFAULT_MAX_SOURCES: u32 = 16_384;
 /// Groups for each frontend that there is room for, on average.
@@ -65,7 +68,7 @@ macro_rules! map_names {
 
 map_names! {
     VIP_FILTER BACKEND_FILTER VIPS FRONTENDS SERVICES GROUPS SLOTS SERVICE_CURSORS GROUP_CURSORS BACKENDS AFFINITY
-    SOURCES CONNTRACK FRONTEND_CONNS BACKEND_CONNS FRONTEND_BYTES BACKEND_BYTES DROPS EVENTS SETTINGS CANDIDATES
+    SOURCES CONNTRACK SOCKETS FRONTEND_CONNS BACKEND_CONNS FRONTEND_BYTES BACKEND_BYTES DROPS EVENTS SETTINGS CANDIDATES
     CANDIDATE_NEXT
 }
 
@@ -140,4 +143,30 @@ pub mod programs {
     pub const GUARD: &str = "guard";
     /// Check-and-delete of one idle flow a run, started by the agent.
     pub const COLLECT: &str = "collect";
+    /// A socket of IPv4 connects.
+    pub const CONNECT4: &str = "connect4";
+    /// A socket of IPv6 connects, maybe to an IPv4 address in its mapped form.
+    pub const CONNECT6: &str = "connect6";
+    /// A socket sends a datagram to an IPv4 address that it names.
+    pub const SENDMSG4: &str = "sendmsg4";
+    /// A socket sends a datagram to an IPv6 address that it names.
+    pub const SENDMSG6: &str = "sendmsg6";
+    /// As `connect4`, for sockets of the node's own network namespace alone.
+    pub const HOST_CONNECT4: &str = "host_connect4";
+    /// As `connect6`, for sockets of the node's own network namespace alone.
+    pub const HOST_CONNECT6: &str = "host_connect6";
+    /// As `sendmsg4`, for sockets of the node's own network namespace alone.
+    pub const HOST_SENDMSG4: &str = "host_sendmsg4";
+    /// As `sendmsg6`, for sockets of the node's own network namespace alone.
+    pub const HOST_SENDMSG6: &str = "host_sendmsg6";
+    /// A socket of IPv4 is told who sent a datagram.
+    pub const RECVMSG4: &str = "recvmsg4";
+    /// A socket of IPv6 is told who sent a datagram.
+    pub const RECVMSG6: &str = "recvmsg6";
+    /// A socket of IPv4 is told whom it is connected to.
+    pub const GETPEERNAME4: &str = "getpeername4";
+    /// A socket of IPv6 is told whom it is connected to.
+    pub const GETPEERNAME6: &str = "getpeername6";
+    /// A socket is about to send a packet: refused if it is a datagram to a backend that is gone.
+    pub const STALE_DATAGRAM: &str = "stale_datagram";
 }

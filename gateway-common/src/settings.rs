@@ -25,6 +25,8 @@ pub struct Settings {
     pub first_source_port: u32,
     /// The last one, in host byte order; not less than the first.
     pub last_source_port: u32,
+    /// The kernel's number for the node's network namespace, whose sockets are this node's wherever their processes are.
+    pub namespace: u64,
 }
 
 impl Settings {
@@ -51,6 +53,7 @@ impl Default for Settings {
             udp_timeout_ns: 60 * SECOND,
             first_source_port: u32::from(FIRST_SOURCE_PORT),
             last_source_port: u32::from(LAST_SOURCE_PORT),
+            namespace: 0,
         }
     }
 }

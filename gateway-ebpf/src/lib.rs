@@ -19,6 +19,7 @@ pub mod parse;
 pub mod quoted;
 pub mod rewrite;
 mod select;
+pub mod socket;
 pub mod solicitation;
 pub mod source_port;
 pub mod tables;

@@ -4,6 +4,7 @@ mod clients;
 mod elsewhere;
 mod lab;
 mod memory;
+mod sockets;
 mod solicitations;
 
 use gateway_common::{DropReason, Event, FlowState};

@@ -328,6 +328,7 @@ impl Config {
             udp_timeout_ns: nanoseconds(udp),
             first_source_port: self.source_ports.first.into(),
             last_source_port: self.source_ports.last.into(),
+            ..Settings::default()
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gateway_common::{
     Address, Affinity, Backend, Client, ConntrackEntry, DropReason, Event, Flow, FlowState, Frontend, FrontendKey,
-    Group, Place, Port, Protocol, Service, Settings, Slot, SlotRange, SourceRange,
+    Group, Place, Port, Protocol, Service, Settings, Slot, SlotRange, SocketEntry, SocketKey, SourceRange,
 };
 
 use crate::draft::{Draft, Established};
@@ -41,6 +41,8 @@ pub struct Memory {
     active: RefCell<BTreeMap<u32, u64>>,
     begun: RefCell<BTreeMap<u32, u64>>,
     events: RefCell<BTreeMap<u32, u64>>,
+    /// Boxed as flows are; nobody keeps a reference to one that is replaced.
+    pub sockets: RefCell<BTreeMap<SocketKey, Box<UnsafeCell<SocketEntry>>>>,
 }
 
 impl Memory {
@@ -90,6 +92,7 @@ impl Memory {
             active: RefCell::default(),
             begun: RefCell::default(),
             events: RefCell::default(),
+            sockets: RefCell::default(),
         };
         memory.another_vip(vip, port);
         memory.schedule(groups);

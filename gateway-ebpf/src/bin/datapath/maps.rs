@@ -9,15 +9,16 @@ use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::btf_map;
 use gateway_common::{
     Address, Admitted, Affinity, Backend, Client, Connections, ConntrackEntry, Counter, Cursor, DropReason, Event,
-    FilterWord, Flow, Frontend, FrontendKey, Group, Protocol, Service, Settings, Slot, SlotRange, SourceRange, Traffic,
-    Vip,
-    maps::{Capacities, MAX_AFFINITIES, MAX_CANDIDATES},
+    FilterWord, Flow, Frontend, FrontendKey, Group, Protocol, Service, Settings, Slot, SlotRange, SocketEntry,
+    SocketKey, SourceRange, Traffic, Vip,
+    maps::{Capacities, MAX_AFFINITIES, MAX_CANDIDATES, MAX_SOCKETS},
 };
 use gateway_ebpf::complaint::IcmpError;
 use gateway_ebpf::draft::{Draft, Established};
 use gateway_ebpf::establish::Tracked;
 use gateway_ebpf::parse::Headers;
 use gateway_ebpf::quoted::Quote;
+use gateway_ebpf::socket::Sockets;
 use gateway_ebpf::tables::{Tables, TrackError};
 
 use crate::global;
@@ -56,6 +57,8 @@ static AFFINITY: LruHashMap<Client, Affinity, { MAX_AFFINITIES as usize }> = Lru
 static SOURCES: LpmTrie<Client, Admitted, SOURCE_COUNT> = LpmTrie::new();
 #[btf_map]
 static CONNTRACK: HashMap<Flow, ConntrackEntry, FLOW_ENTRIES> = HashMap::new();
+#[btf_map]
+static SOCKETS: LruHashMap<SocketKey, SocketEntry, { MAX_SOCKETS as usize }> = LruHashMap::new();
 /// Not pinned: it means nothing between two packets.
 #[btf_map]
 static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
@@ -132,6 +135,12 @@ pub fn next_candidate() -> Option<(Flow, &'static Settings)> {
     let index = step(CANDIDATE_NEXT.get_ptr_mut(0));
     let candidate = CANDIDATES.get(index as u32)?;
     Some((*candidate, SETTINGS.get(0)?))
+}
+
+/// The kernel's number for the node's network namespace.
+#[inline(always)]
+pub fn node_namespace() -> Option<u64> {
+    SETTINGS.get(0).map(|settings| settings.namespace)
 }
 
 impl Tables for Maps {
@@ -324,6 +333,40 @@ impl Tables for Maps {
     }
 }
 
+impl Sockets for Maps {
+    #[inline(always)]
+    fn socket(&self, key: &SocketKey) -> Option<&mut SocketEntry> {
+        // SAFETY: as in `affinity` above.
+        SOCKETS.get_ptr_mut(key).map(|entry| unsafe { &mut *entry })
+    }
+
+    #[inline(always)]
+    fn remember_socket(&self, key: &SocketKey, entry: &SocketEntry) {
+        // As in `remember` above.
+        let _ = SOCKETS.insert(key, entry, u64::from(BPF_ANY));
+    }
+
+    #[inline(always)]
+    fn count_selected(&self, frontend: u32, backend: u32) {
+        for connections in [FRONTEND_CONNS.get_ptr_mut(frontend), BACKEND_CONNS.get_ptr_mut(backend)] {
+            // SAFETY: a pointer into an array map; the addition is atomic.
+            connections.map(|connections| unsafe { add(&raw mut (*connections).new, 1) });
+        }
+        count_atomically(EVENTS.get_ptr_mut(Event::SocketSelected as u32));
+    }
+
+    #[inline(always)]
+    fn count_moved(&self) {
+        count_atomically(EVENTS.get_ptr_mut(Event::SocketMoved as u32));
+    }
+}
+
+/// Counts a refusal for a program that a packet may interrupt.
+#[inline(always)]
+pub fn count_socket_refusal(reason: DropReason) {
+    count_atomically(DROPS.get_ptr_mut(reason as u32));
+}
+
 /// What the kernel answers to an insertion that finds the key taken.
 const EEXIST: i32 = -17;
 
@@ -370,6 +413,13 @@ fn count(counter: Option<*mut Counter>) {
         // SAFETY: a pointer to this CPU's value of a per-CPU array; no other CPU writes it.
         unsafe { (*counter).packets += 1 };
     }
+}
+
+/// As [`count`], in one step that nothing on this CPU can interrupt.
+#[inline(always)]
+fn count_atomically(counter: Option<*mut Counter>) {
+    // SAFETY: a pointer into a per-CPU array map; the addition is atomic.
+    counter.map(|counter| unsafe { add(&raw mut (*counter).packets, 1) });
 }
 
 #[inline(always)]
