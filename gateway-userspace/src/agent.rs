@@ -13,6 +13,7 @@ pub(crate) mod probe;
 mod program;
 mod recorder;
 mod report;
+mod sockets;
 mod source;
 mod sweep;
 mod ways;
@@ -31,6 +32,7 @@ use self::health_ports::HealthPorts;
 use self::probe::Pulse;
 use self::program::{Cause, Programmer};
 use self::recorder::Recorder;
+use self::sockets::SocketSelection;
 use self::source::Source;
 use self::sweep::Sweep;
 use crate::config::Config;
@@ -190,6 +192,7 @@ fn start(prepared: Prepared, directory: Directory) -> anyhow::Result<Programmer>
     let epoch = Instant::now();
     let reconciler = Reconciler::adopt(&dataplane.read_actual()?, capacities, epoch.elapsed());
     let options = config.options();
+    let sockets = config.sockets.clone();
     Ok(Programmer::new(program::Parts {
         config,
         options,
@@ -197,6 +200,7 @@ fn start(prepared: Prepared, directory: Directory) -> anyhow::Result<Programmer>
         host,
         uplinks,
         source,
+        sockets: SocketSelection::new(&sockets),
         health_ports: HealthPorts::start().context("the health check ports cannot be served")?,
         recorder: Recorder::start(directory).context("the recorder cannot be started")?,
         dataplane,

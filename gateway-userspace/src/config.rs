@@ -39,6 +39,15 @@ pub struct Flags {
     #[arg(long = "interface", value_name = "NAME")]
     pub interfaces: Vec<String>,
 
+    /// Cgroup whose processes reach VIPs by socket, below the root of the unified hierarchy [default: all of the node's:
+    /// those where the kubelet of this Pod keeps its Pods, mostly the root, and those of the node's network namespace]
+    #[arg(long, value_name = "PATH", env = "BEELINE_CGROUP")]
+    pub cgroup: Option<PathBuf>,
+
+    /// Give no backends to sockets: processes and Pods of this node then reach no VIP
+    #[arg(long, env = "BEELINE_NO_SOCKET_SELECTION", conflicts_with = "cgroup")]
+    pub no_socket_selection: bool,
+
     /// Serve Services without a class that have the annotation service.cloud.tencent.com/direct-access: "true"
     /// [default: true for a folder, false for a cluster]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
@@ -156,6 +165,17 @@ pub struct Cluster {
     pub gate_timeout: Duration,
 }
 
+/// Whose sockets are given a backend when they reach for a VIP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SocketsOf {
+    /// Nobody's.
+    Nobody,
+    /// Those of the node's processes and Pods: of every process, unless several nodes share the machine.
+    Node,
+    /// Those of the processes in this cgroup.
+    Cgroup(PathBuf),
+}
+
 /// What the agent runs with.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -167,6 +187,8 @@ pub struct Config {
     pub objects: ObjectsFrom,
     /// The uplinks that were named; none means: find them.
     pub interfaces: Vec<String>,
+    /// Whose sockets are given backends.
+    pub sockets: SocketsOf,
     /// Whether the seeds' direct-access annotation makes a Service ours.
     pub adopt_tencent_annotations: bool,
     /// Whether every Service of type `LoadBalancer` without a class is ours.
@@ -246,6 +268,11 @@ impl Config {
             source_ports: flags.source_ports,
             objects,
             interfaces: flags.interfaces,
+            sockets: match flags.cgroup {
+                _ if flags.no_socket_selection => SocketsOf::Nobody,
+                Some(path) => SocketsOf::Cgroup(path),
+                None => SocketsOf::Node,
+            },
             capacities: Capacities {
                 flows: flags.max_flows,
                 frontends: flags.max_frontends,

@@ -5,6 +5,7 @@
 
 mod attach;
 mod bpffs;
+mod cgroup;
 mod counters;
 mod dump;
 mod error;
@@ -12,6 +13,7 @@ pub mod hooks;
 mod maps;
 mod namespace;
 mod object;
+mod sockets;
 mod sweep;
 mod syscall;
 mod table;
@@ -27,6 +29,7 @@ use gateway_common::{Admitted, Backend, ConntrackEntry, Flow, Frontend, Frontend
 
 pub use self::attach::{Attached, Uplink};
 pub use self::bpffs::{Directory, Unloaded, Unloading, is_locked, refuse_foreign};
+pub use self::cgroup::Scope;
 pub use self::dump::{
     BackendDump, ConnectionsDump, CounterDump, Dump, FlowsDump, FrontendDump, GroupDump, TrafficDump, VipDump,
 };
@@ -62,6 +65,7 @@ impl Dataplane {
         let maps = Maps::open(&directory.maps())?;
         let conntrack: Table<Flow, ConntrackEntry> = Table::open(&directory.maps(), names::CONNTRACK)?;
         let actual = maps.capacities(conntrack.max_entries());
+        let settings = &Settings { namespace: namespace::current_cookie()?, ..*settings };
         let writes = maps.set_settings(settings)?;
         let warnings = differences(capacities, actual);
         Ok(Self { ebpf, maps, capacities: actual, settings: *settings, warnings, writes, directory })
@@ -101,6 +105,11 @@ impl Dataplane {
     /// All uplinks are tried; the first error is returned.
     pub fn attach(&mut self, uplinks: &[Uplink]) -> Result<Attached, Error> {
         attach::attach(&mut self.ebpf, &self.directory, uplinks)
+    }
+
+    /// Gives sockets of this scope their backends before there is a packet; without one, no sockets.
+    pub fn select_sockets(&mut self, scope: Option<&Scope>) -> Result<Attached, Error> {
+        sockets::select(&mut self.ebpf, &self.directory, scope)
     }
 
     /// The collector of idle flows, for a thread of its own.

@@ -36,6 +36,8 @@ pub struct State {
     pub objects: String,
     /// The uplinks it is attached to.
     pub uplinks: Vec<String>,
+    /// Whose sockets are given backends before there is a packet.
+    pub sockets: String,
     /// The VIPs it has put on the host.
     pub vips: Vec<String>,
     /// Memory of all maps, in bytes.

@@ -11,6 +11,7 @@ use tracing::{debug, error, info};
 
 use super::health_ports::HealthPorts;
 use super::recorder::{Record, Recorder};
+use super::sockets::SocketSelection;
 use super::source::{Reading, Source};
 use super::sweep::Sweep;
 use super::ways::{self, HostWays};
@@ -50,6 +51,7 @@ pub struct Parts {
     /// The names of the uplinks, whether they exist or not.
     pub uplinks: Vec<String>,
     pub source: Source,
+    pub sockets: SocketSelection,
     pub health_ports: HealthPorts,
     pub recorder: Recorder,
     pub dataplane: Dataplane,
@@ -191,6 +193,7 @@ impl Programmer {
     pub fn reconcile(&mut self, cause: Cause, since: Instant) {
         if cause == Cause::Host {
             self.parts.host.look_again();
+            self.parts.sockets.look_again();
         }
         match self.adopt_if_stale().and_then(|()| self.apply()) {
             Ok(outcome) => self.tell(cause, since, outcome),
@@ -231,7 +234,7 @@ impl Programmer {
     /// One pass. VIPs leave the host before their guard and join it after, so none is ever there without guard.
     fn apply(&mut self) -> anyhow::Result<Outcome> {
         let Self { parts, attached, .. } = self;
-        let Parts { host, dataplane, reconciler, uplinks, epoch, health_ports, config, .. } = parts;
+        let Parts { host, dataplane, reconciler, uplinks, epoch, sockets, health_ports, config, .. } = parts;
         let foreign = host.foreign_addresses().context("the host's addresses cannot be listed")?;
         let (model, mut problems) = conflicts::without(&self.model, &self.translation.vips, &foreign);
         let mut ways = HostWays::new(host);
@@ -252,6 +255,7 @@ impl Programmer {
         let writes = dataplane.writes() - before;
         attached.clone_from(&wanted);
         attach(dataplane, &wanted)?;
+        problems.extend(sockets.serve(dataplane));
         problems.extend(missing_uplinks(uplinks, &devices));
         health_ports.serve(&model.health_checks);
         problems.extend(health_ports.problems());
@@ -286,6 +290,7 @@ impl Programmer {
         let notes: Vec<String> = plan.notes.iter().map(ToString::to_string).collect();
         let news = self.said.update(&problems, &notes);
         let state = &mut self.parts.state;
+        state.sockets = self.parts.sockets.describe();
         let recovered = state.failure.take().is_some();
         if asked || recovered || news {
             self.parts.source.tell(&self.statuses, problems.clone());

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use tracing::{error, info, warn};
 
+use crate::dataplane::Attached;
 use crate::source::{Problem, Severity};
 
 /// What was said last.
@@ -31,6 +32,16 @@ impl Said {
         let changed = self.lines != now;
         self.lines = now;
         changed
+    }
+}
+
+/// Logs which links are new and which are gone.
+pub fn attached(links: &Attached) {
+    for link in &links.attached {
+        info!(link, "attached");
+    }
+    for link in &links.detached {
+        info!(link, "detached");
     }
 }
 

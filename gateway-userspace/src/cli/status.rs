@@ -125,6 +125,7 @@ fn agent(out: &mut String, status: &Status, now: SystemTime) -> std::fmt::Result
     writeln!(out, "objects    {}", state.objects)?;
     writeln!(out, "uplinks    {}", listed(&state.uplinks))?;
     writeln!(out, "links      {}", listed(&status.links.iter().map(link).collect::<Vec<_>>()))?;
+    writeln!(out, "sockets    {}", state.sockets)?;
     writeln!(out, "VIPs       {}", listed(&state.vips))?;
     let flows = &status.dump.flows;
     writeln!(out, "flows      {} of {}", flows.active, flows.max)?;

@@ -4,7 +4,7 @@
 //! Only a link whose device is gone is made anew. First on ingress and last on egress.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use aya::Ebpf;
@@ -16,7 +16,8 @@ use gateway_common::maps::programs;
 use super::bpffs::{self, Directory};
 use super::error::Error;
 use super::namespace::{GUARD_LINK, Namespace};
-use super::{object, syscall};
+use super::syscall::LinkInfo;
+use super::{object, sockets, syscall};
 
 /// A device by which clients' packets come and go.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,7 +88,7 @@ pub(super) fn attach(ebpf: &mut Ebpf, directory: &Directory, uplinks: &[Uplink])
     }
     for path in bpffs::entries(&directory.links())? {
         let link = bpffs::name(&path);
-        if !hooks.contains_key(&link) {
+        if !hooks.contains_key(&link) && !sockets::owns(&link) {
             bpffs::remove_link(&path)?;
             attached.detached.push(link);
         }
@@ -107,29 +108,45 @@ fn ensure(
         Hook::Ingress(uplink) | Hook::Egress(uplink) => uplink.index,
         Hook::Guard => namespace.inode,
     };
-    if path.exists() {
-        let link = syscall::open_pinned(path).map_err(|source| Error::Pin { path: path.to_owned(), source })?;
-        let failed = |action| move |source| Error::Link { action, link: hook.link(), source };
-        let info = syscall::link_info(link.as_fd()).map_err(failed("read"))?;
-        if info.target == target {
-            let program = match hook {
-                Hook::Ingress(_) | Hook::Egress(_) => object::classifier(ebpf, hook.program())?.fd(),
-                Hook::Guard => object::guard(ebpf)?.fd(),
-            };
-            let program =
-                program.map_err(|source| Error::Program { program: hook.program(), source: Box::new(source) })?.as_fd();
-            if syscall::program_id(program).map_err(failed("read the program of"))? != info.program_id {
-                syscall::update_link(link.as_fd(), program).map_err(failed("replace the program of"))?;
-                attached.adopted.push(hook.link());
-            }
-            return Ok(());
-        }
-        bpffs::remove_link(path)?;
+    let program = match hook {
+        Hook::Ingress(_) | Hook::Egress(_) => object::classifier(ebpf, hook.program())?.fd(),
+        Hook::Guard => object::guard(ebpf)?.fd(),
+    };
+    let program =
+        program.map_err(|source| Error::Program { program: hook.program(), source: Box::new(source) })?.as_fd();
+    if adopt(path, &hook.link(), |info| info.target == target, program, attached)? {
+        return Ok(());
     }
     let link = create(ebpf, hook, namespace)?;
     link.pin(path).map_err(|source| Error::Attach { link: hook.link(), source: source.into() })?;
     attached.attached.push(hook.link());
     Ok(())
+}
+
+/// Gives a link that is pinned already this agent's program, if it sits where it shall; if not, removes it. Says whether
+/// there is such a link now.
+pub(super) fn adopt(
+    path: &Path,
+    name: &str,
+    sits_right: impl Fn(&LinkInfo) -> bool,
+    program: BorrowedFd<'_>,
+    attached: &mut Attached,
+) -> Result<bool, Error> {
+    if !path.exists() {
+        return Ok(false);
+    }
+    let link = syscall::open_pinned(path).map_err(|source| Error::Pin { path: path.to_owned(), source })?;
+    let failed = |action| move |source| Error::Link { action, link: name.to_owned(), source };
+    let info = syscall::link_info(link.as_fd()).map_err(failed("read"))?;
+    if !sits_right(&info) {
+        bpffs::remove_link(path)?;
+        return Ok(false);
+    }
+    if syscall::program_id(program).map_err(failed("read the program of"))? != info.program_id {
+        syscall::update_link(link.as_fd(), program).map_err(failed("replace the program of"))?;
+        attached.adopted.push(name.to_owned());
+    }
+    Ok(true)
 }
 
 fn create(ebpf: &mut Ebpf, hook: Hook<'_>, namespace: &Namespace) -> Result<FdLink, Error> {

@@ -150,6 +150,41 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// There is no unified hierarchy of cgroups.
+    #[error(
+        "no cgroup2 is mounted and none could be: run `mount -t cgroup2 none /sys/fs/cgroup/unified`, or let the container see the host's /sys/fs/cgroup"
+    )]
+    NoHierarchy {
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The only cgroup to be seen is that of this container.
+    #[error(
+        "`{path}` is this container's own cgroup, not the node's: mount the host's /sys/fs/cgroup into the container"
+    )]
+    OwnCgroup {
+        /// Where.
+        path: String,
+    },
+    /// The cgroup that was named cannot be opened.
+    #[error("could not open the cgroup `{path}`: name one that exists with --cgroup")]
+    NoCgroup {
+        /// Where.
+        path: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A program for sockets could not be attached.
+    #[error("could not attach to the cgroup `{cgroup}`: the kernel needs CONFIG_CGROUP_BPF=y")]
+    SocketSelection {
+        /// Where.
+        cgroup: String,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The collector could not be run.
     #[error("could not run the collector")]
     Collect {

@@ -41,6 +41,11 @@ pub fn has_socket_lookup() -> io::Result<bool> {
     aya::sys::is_program_supported(ProgramType::SkLookup).map_err(io::Error::other)
 }
 
+/// Whether the kernel can load programs that give sockets their backends.
+pub fn has_socket_selection() -> io::Result<bool> {
+    aya::sys::is_program_supported(ProgramType::CgroupSockAddr).map_err(io::Error::other)
+}
+
 fn list(device: &str, hook: TcAttachType) -> io::Result<Vec<HookProgram>> {
     let (_, programs) = SchedClassifier::query_tcx(device, hook).map_err(cause)?;
     Ok(programs

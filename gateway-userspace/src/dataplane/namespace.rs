@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
 use super::error::Error;
@@ -37,6 +38,13 @@ impl Namespace {
         };
         open().map_err(|source| Error::File { action: "open", path: CURRENT.into(), source })
     }
+}
+
+/// What programs that look at sockets call the network namespace of the calling thread.
+pub(super) fn current_cookie() -> Result<u64, Error> {
+    // A socket of any kind belongs to a network namespace.
+    let read = || syscall::network_namespace_cookie(UnixDatagram::unbound()?.as_fd());
+    read().map_err(|source| Error::File { action: "read the number of", path: CURRENT.into(), source })
 }
 
 /// Fails if the datapath that is pinned under `directory`, with these links, belongs to another network namespace that

@@ -1,15 +1,24 @@
 //! The calls of bpf(2) that the typed tables need and aya does not offer: batches, links that are changed in place,
-//! test runs. The one file with raw calls; everything above it is safe code.
+//! test runs; a mount that has no path and a namespace's number. The one file with raw calls; everything above it is safe code.
 //!
 //! Layouts and numbers are those of the kernel's `include/uapi/linux/bpf.h`, `union bpf_attr`.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+/// `SO_NETNS_COOKIE` of `include/uapi/asm-generic/socket.h`.
+const SO_NETNS_COOKIE: libc::c_int = 71;
+/// `FSOPEN_CLOEXEC` of `include/uapi/linux/mount.h`.
+const FSOPEN_CLOEXEC: libc::c_uint = 1;
+/// `FSCONFIG_CMD_CREATE` of `include/uapi/linux/mount.h`.
+const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
+/// `FSMOUNT_CLOEXEC` of `include/uapi/linux/mount.h`.
+const FSMOUNT_CLOEXEC: libc::c_uint = 1;
 
 /// `enum bpf_cmd`.
 #[derive(Clone, Copy)]
@@ -111,7 +120,7 @@ pub(super) struct MapInfo {
     pub(super) map_flags: u32,
 }
 
-/// The beginning of `struct bpf_link_info`, as far as TCX and network namespace links have it.
+/// The beginning of `struct bpf_link_info`, as far as TCX, network namespace and cgroup links have it.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(super) struct LinkInfo {
@@ -122,10 +131,19 @@ pub(super) struct LinkInfo {
     /// The kernel's number for its program.
     pub(super) program_id: u32,
     _pad: u32,
-    /// TCX: the device's index, 0 if it is gone. Network namespace: its inode, 0 if it is gone.
+    /// TCX: the device's index, 0 if it is gone. Network namespace: its inode, 0 if it is gone. Cgroup: the lower half
+    /// of its id, 0 if it is gone.
     pub(super) target: u32,
-    /// `enum bpf_attach_type`.
-    pub(super) attach_type: u32,
+    /// `enum bpf_attach_type`; of a cgroup the upper half of its id.
+    attach_type: u32,
+}
+
+impl LinkInfo {
+    /// The id of a cgroup link's cgroup, which begins where the id of its program ends.
+    pub(super) fn cgroup_id(&self) -> u64 {
+        let Self { target, attach_type, .. } = *self;
+        u64::read_from_bytes([target, attach_type].as_bytes()).unwrap_or_default()
+    }
 }
 
 /// The beginning of `struct bpf_prog_info`.
@@ -295,6 +313,50 @@ pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     let mut attributes = LinkUpdate { link_fd: number(link), new_prog_fd: number(program), flags: 0, old_prog_fd: 0 };
     // SAFETY: the attributes hold descriptors and no address.
     unsafe { bpf(Command::LinkUpdate, &mut attributes) }.map(drop)
+}
+
+/// The kernel's number for a socket's network namespace.
+pub(super) fn network_namespace_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut cookie = 0u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `cookie`, and as many as it wrote to `length`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(cookie) }
+}
+
+/// Mounts a filesystem at no path: it is there as long as the descriptor is.
+pub(super) fn mount_detached(filesystem: &CStr) -> io::Result<OwnedFd> {
+    // SAFETY: the name is a string with its final zero that outlives the call.
+    let context = unsafe { descriptor(libc::syscall(libc::SYS_fsopen, filesystem.as_ptr(), FSOPEN_CLOEXEC)) }?;
+    let (none, number) = (std::ptr::null::<u8>(), context.as_raw_fd());
+    // SAFETY: this command reads neither key nor value.
+    let made = unsafe { libc::syscall(libc::SYS_fsconfig, number, FSCONFIG_CMD_CREATE, none, none, 0) };
+    if made < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call takes a descriptor and two numbers.
+    unsafe { descriptor(libc::syscall(libc::SYS_fsmount, number, FSMOUNT_CLOEXEC, 0)) }
+}
+
+/// The descriptor that a call has made, or its error.
+///
+/// # Safety
+///
+/// `result` must be that of a call that has just made a descriptor or failed.
+unsafe fn descriptor(result: libc::c_long) -> io::Result<OwnedFd> {
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(result as RawFd) })
 }
 
 /// Detaches a link at once, whoever else holds it.

@@ -1,8 +1,9 @@
 //! How much memory the maps take: `gateway_common::maps` says how large they are.
 
-use gateway_common::maps::{Capacities, MAX_AFFINITIES};
+use gateway_common::maps::{Capacities, MAX_AFFINITIES, MAX_SOCKETS};
 use gateway_common::{
-    Admitted, Affinity, Backend, Client, ConntrackEntry, Flow, Frontend, FrontendKey, Group, Slot, SourceRange, Traffic,
+    Admitted, Affinity, Backend, Client, ConntrackEntry, Flow, Frontend, FrontendKey, Group, Slot, SocketEntry,
+    SocketKey, SourceRange, Traffic,
 };
 
 /// About how much memory of the kernel the maps take, with this number of CPUs.
@@ -23,5 +24,6 @@ pub const fn memory_bytes(capacities: &Capacities, cpus: u32) -> u64 {
     let backends = capacities.backends as u64 * (size::<Backend>() + 16 + size::<Traffic>() * cpus as u64);
     let clients = MAX_AFFINITIES as u64 * (size::<Client>() + size::<Affinity>() + HASH_OVERHEAD)
         + capacities.sources as u64 * (size::<SourceRange>() + size::<Admitted>() + HASH_OVERHEAD);
-    flows + frontends + groups + slots + backends + clients
+    let sockets = MAX_SOCKETS as u64 * (size::<SocketKey>() + size::<SocketEntry>() + HASH_OVERHEAD);
+    flows + frontends + groups + slots + backends + clients + sockets
 }

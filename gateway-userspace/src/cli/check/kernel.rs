@@ -6,7 +6,7 @@ use std::path::Path;
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::Finding;
-use crate::dataplane::hooks;
+use crate::dataplane::{Scope, hooks};
 
 /// TCX, which runs programs of several owners side by side, came with this version.
 const OLDEST_KERNEL: (u32, u32) = (6, 6);
@@ -17,7 +17,7 @@ const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
 pub fn findings(bpffs: &Path) -> Vec<Finding> {
-    vec![version(), btf(), tcx(), socket_lookup(), mounted(bpffs), capabilities()]
+    vec![version(), btf(), tcx(), socket_lookup(), sockets(), mounted(bpffs), capabilities()]
 }
 
 fn version() -> Finding {
@@ -60,6 +60,24 @@ fn socket_lookup() -> Finding {
         Ok(true) => Finding::ok("sk_lookup", "VIPs can be guarded"),
         Ok(false) => Finding::fail("sk_lookup", "the kernel does not have it: use a kernel with CONFIG_BPF_SYSCALL=y"),
         Err(error) => Finding::warn("sk_lookup", format!("cannot be looked at ({error}): run as root")),
+    }
+}
+
+/// Only clients inside the node depend on it, so nothing here is a failure.
+fn sockets() -> Finding {
+    let subject = "sockets";
+    match hooks::has_socket_selection() {
+        Ok(true) => {}
+        Ok(false) => {
+            let message = "the kernel gives them no backends: processes and Pods of this node reach no VIP: use one \
+                           with CONFIG_CGROUP_BPF=y";
+            return Finding::warn(subject, message);
+        }
+        Err(error) => return Finding::warn(subject, format!("cannot be looked at ({error}): run as root")),
+    }
+    match Scope::find(None) {
+        Ok(scope) => Finding::ok(subject, format!("backends can be given to those {scope}")),
+        Err(error) => Finding::warn(subject, format!("{:#}", anyhow::Error::from(error))),
     }
 }
 
