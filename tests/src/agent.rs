@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::binaries;
+use crate::cgroup::Cgroup;
 use crate::netns::{Group, Lifetime, Namespace};
 use crate::process::{Background, Log};
 use crate::wait;
@@ -37,8 +38,19 @@ pub struct Agent<'a> {
     instance: String,
     log: Log,
     arguments: Vec<String>,
+    /// Whose sockets it gives backends.
+    sockets: SocketsOf<'a>,
     lifetime: Lifetime,
     process: Option<Background>,
+}
+
+/// Whose sockets an agent gives backends.
+enum SocketsOf<'a> {
+    Nobody,
+    /// Those of processes in the cgroup of this name.
+    Cgroup(String),
+    /// Those of the node, as an agent finds out that runs in this cgroup.
+    Node(&'a Cgroup),
 }
 
 impl<'a> Agent<'a> {
@@ -67,6 +79,7 @@ impl<'a> Agent<'a> {
             instance: String::new(),
             log: Log::at(group.folder().join("agent.log")),
             arguments: Vec::new(),
+            sockets: SocketsOf::Nobody,
             lifetime: group.lifetime(),
             process: None,
         })
@@ -84,6 +97,21 @@ impl<'a> Agent<'a> {
     #[must_use]
     pub fn with_arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(ToString::to_string));
+        self
+    }
+
+    /// Gives sockets of processes in this cgroup their backends. Without this or the next no sockets get any: those of the
+    /// whole machine would, and with them other tests.
+    #[must_use]
+    pub fn with_cgroup(mut self, cgroup: &Cgroup) -> Self {
+        self.sockets = SocketsOf::Cgroup(cgroup.name().to_owned());
+        self
+    }
+
+    /// Runs in this cgroup, as a kubelet would have it, and finds out by itself whose sockets are the node's.
+    #[must_use]
+    pub fn inside(mut self, cgroup: &'a Cgroup) -> Self {
+        self.sockets = SocketsOf::Node(cgroup);
         self
     }
 
@@ -279,6 +307,15 @@ impl<'a> Agent<'a> {
     fn run_command(&self) -> Result<Command> {
         let mut command = self.command()?;
         command.args(["run", "--interface", "eth0"]).args(&self.objects).args(&self.arguments);
+        match &self.sockets {
+            SocketsOf::Nobody => {
+                command.arg("--no-socket-selection");
+            }
+            SocketsOf::Cgroup(cgroup) => {
+                command.args(["--cgroup", cgroup]);
+            }
+            SocketsOf::Node(cgroup) => cgroup.take_in(&mut command)?,
+        }
         Ok(command)
     }
 

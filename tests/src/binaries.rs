@@ -15,6 +15,11 @@ pub fn test_pod() -> Result<PathBuf> {
     beside("beeline-test-pod")
 }
 
+/// The client that tells what its sockets see.
+pub fn test_client() -> Result<PathBuf> {
+    beside("beeline-test-client")
+}
+
 /// The datapath: `BEELINE_DATAPATH`, else `target/ebpf/datapath.o` of this workspace.
 pub fn datapath_object() -> Result<PathBuf> {
     let path = from_environment("BEELINE_DATAPATH").unwrap_or_else(|| workspace().join("target/ebpf/datapath.o"));

@@ -185,7 +185,7 @@ pub fn ask(flow: &UdpSocket, payload: &str) -> io::Result<DatagramAnswer> {
     Err(io::Error::new(ErrorKind::TimedOut, format!("no answer to {DATAGRAM_TRIES} datagrams")))
 }
 
-fn read_answer(answer: &[u8], payload: &str) -> io::Result<DatagramAnswer> {
+pub(crate) fn read_answer(answer: &[u8], payload: &str) -> io::Result<DatagramAnswer> {
     let text = String::from_utf8_lossy(answer);
     let mut words = text.splitn(3, ' ');
     let answer = match (words.next(), words.next().map(str::parse), words.next()) {

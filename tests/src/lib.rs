@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod api_server;
 pub mod binaries;
+pub mod cgroup;
 pub mod client;
 pub mod cluster;
 pub mod faulty_api;
@@ -21,6 +22,7 @@ pub mod packets;
 pub mod pod;
 pub mod process;
 pub mod second_host;
+pub mod socket_client;
 pub mod steady;
 pub mod topology;
 pub mod traffic;

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use nix::unistd::Pid;
 
 use super::{KEPT, NAMES, PREFIX};
+use crate::cgroup;
 use crate::process::end_processes;
 
 /// Where pinned eBPF objects live.
@@ -42,6 +43,13 @@ fn remove_named(unwanted: impl Fn(&str) -> bool) -> Vec<String> {
             let path = folder.join(&name);
             if fs::remove_dir_all(&path).is_ok() {
                 removed.push(path.display().to_string());
+            }
+        }
+    }
+    if let Some(folder) = cgroup::hierarchy() {
+        for name in names_in(&folder).into_iter().filter(|name| unwanted(name)) {
+            if cgroup::remove(&folder.join(&name)).is_ok() {
+                removed.push(name);
             }
         }
     }

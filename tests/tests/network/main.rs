@@ -13,5 +13,6 @@ mod path;
 mod ports;
 mod redirect;
 mod routes;
+mod sockets;
 mod tables;
 mod weights;

@@ -1,0 +1,240 @@
+//! A client that tells what its own sockets see: who answered, and whom the kernel calls its peer.
+//!
+//! It is a program of its own, since whose sockets an agent meets is a matter of processes. It does what it is told and
+//! reports in JSON on standard output.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::binaries;
+use crate::cgroup::Cgroup;
+use crate::client;
+use crate::netns::Namespace;
+
+/// How long to wait for an answer to a datagram.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// How a client reaches its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Way {
+    /// A TCP connection, with an HTTP request.
+    Tcp,
+    /// A UDP socket that is connected.
+    Connected,
+    /// A UDP socket that names the target with each datagram.
+    Unconnected,
+}
+
+impl Way {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Tcp, Self::Connected, Self::Unconnected];
+
+    /// The word on the command line.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Connected => "connected",
+            Self::Unconnected => "unconnected",
+        }
+    }
+}
+
+/// One conversation, as the client saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The Pod that answered.
+    pub pod: String,
+    /// The client's address, as the Pod saw it.
+    pub client: IpAddr,
+    /// What `getpeername` said, if the socket was connected.
+    pub peer: Option<SocketAddr>,
+    /// Whom `recvfrom` named as the sender, if it was a datagram.
+    pub sender: Option<SocketAddr>,
+}
+
+/// What came of several attempts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// How many each Pod answered.
+    pub by_pod: BTreeMap<String, u64>,
+    /// Names of errors, and how often each happened.
+    pub errors: BTreeMap<String, u64>,
+    /// Every address that was named as a peer or as a sender.
+    pub peers: BTreeSet<SocketAddr>,
+    /// The client addresses that the Pods saw.
+    pub clients: BTreeSet<IpAddr>,
+}
+
+impl Report {
+    /// How many `v1`, `v2` and so on answered.
+    pub fn shares(&self, pods: usize) -> Vec<u64> {
+        (1..=pods).map(|number| self.by_pod.get(&format!("v{number}")).copied().unwrap_or_default()).collect()
+    }
+
+    fn add(&mut self, outcome: io::Result<Seen>) {
+        match outcome {
+            Ok(seen) => {
+                *self.by_pod.entry(seen.pod).or_default() += 1;
+                self.peers.extend(seen.peer.into_iter().chain(seen.sender));
+                self.clients.insert(seen.client);
+            }
+            Err(error) => *self.errors.entry(named(&error)).or_default() += 1,
+        }
+    }
+}
+
+/// An error's kind, which reads the same on every machine.
+fn named(error: &io::Error) -> String {
+    format!("{:?}", error.kind())
+}
+
+/// Makes this many attempts, each with a socket of its own.
+pub fn attempt(way: Way, target: SocketAddr, source: Option<IpAddr>, count: usize) -> Report {
+    let mut report = Report::default();
+    for _ in 0..count {
+        report.add(match way {
+            Way::Tcp => connection(target),
+            Way::Connected | Way::Unconnected => open(way, target, source).and_then(|socket| ask(&socket, way, target)),
+        });
+    }
+    report
+}
+
+/// Sends a datagram on one socket for each line of standard input and says what came of it, until the input ends. A line
+/// may name another target.
+pub fn converse(way: Way, target: SocketAddr) -> Result<()> {
+    let socket = open(way, target, None)?;
+    for line in io::stdin().lines() {
+        let outcome = match line?.parse() {
+            Ok(named) => ask(&socket, Way::Unconnected, named),
+            Err(_) => ask(&socket, way, target),
+        };
+        let outcome = outcome.map_err(|error| named(&error));
+        let mut output = io::stdout().lock();
+        writeln!(output, "{}", serde_json::to_string(&outcome)?)?;
+        output.flush()?;
+    }
+    Ok(())
+}
+
+fn connection(target: SocketAddr) -> io::Result<Seen> {
+    let mut stream = client::connect(target)?;
+    write!(stream, "GET / HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n")?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response)?;
+    let answer = client::read_response(&response)?;
+    Ok(Seen { pod: answer.pod, client: answer.client.ip(), peer: Some(stream.peer_addr()?), sender: None })
+}
+
+fn open(way: Way, target: SocketAddr, source: Option<IpAddr>) -> io::Result<UdpSocket> {
+    let any: IpAddr = if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((source.unwrap_or(any), 0))?;
+    socket.set_read_timeout(Some(LIMIT))?;
+    if way == Way::Connected {
+        socket.connect(target)?;
+    }
+    Ok(socket)
+}
+
+fn ask(socket: &UdpSocket, way: Way, target: SocketAddr) -> io::Result<Seen> {
+    let peer = if way == Way::Connected {
+        socket.send(b"who")?;
+        Some(socket.peer_addr()?)
+    } else {
+        socket.send_to(b"who", target)?;
+        None
+    };
+    let mut buffer = [0; 2048];
+    let (length, sender) = socket.recv_from(&mut buffer)?;
+    let answer = client::read_answer(&buffer[..length], "who")?;
+    Ok(Seen { pod: answer.pod, client: answer.client.ip(), peer, sender: Some(sender) })
+}
+
+/// Where clients of a test live: a namespace, and the cgroup that the agent meets.
+pub struct Home<'a> {
+    /// The namespace.
+    pub namespace: &'a Namespace,
+    /// The cgroup; without one, that of the test.
+    pub cgroup: Option<&'a Cgroup>,
+}
+
+impl Home<'_> {
+    fn command(&self, way: Way, target: SocketAddr) -> Result<Command> {
+        let mut command = self.namespace.command(binaries::test_client()?)?;
+        if let Some(cgroup) = self.cgroup {
+            cgroup.take_in(&mut command)?;
+        }
+        command.args([way.word(), &target.to_string()]);
+        Ok(command)
+    }
+
+    /// Lets a client make this many attempts.
+    pub fn attempt(&self, way: Way, target: SocketAddr, count: usize) -> Result<Report> {
+        self.attempt_from(way, target, None, count)
+    }
+
+    /// The same from sockets that are bound to an address.
+    pub fn attempt_from(&self, way: Way, target: SocketAddr, source: Option<IpAddr>, count: usize) -> Result<Report> {
+        let mut command = self.command(way, target)?;
+        command.args(["--count", &count.to_string()]);
+        if let Some(source) = source {
+            command.args(["--source", &source.to_string()]);
+        }
+        let output = command.output().context("cannot run the test client")?;
+        if !output.status.success() {
+            bail!("the test client ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+        }
+        serde_json::from_slice(&output.stdout).context("the test client gave no report")
+    }
+
+    /// Starts a client that keeps its socket.
+    pub fn converse(&self, way: Way, target: SocketAddr) -> Result<Conversation> {
+        let mut command = self.command(way, target)?;
+        let mut child = command.arg("--converse").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let (input, output) = child.stdin.take().zip(child.stdout.take()).context("the client has no pipes")?;
+        Ok(Conversation { child, input, output: BufReader::new(output) })
+    }
+}
+
+/// A client that keeps its socket. Dropping it ends it.
+pub struct Conversation {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Conversation {
+    /// Sends a datagram. The inner error is the name of what the socket answered with.
+    pub fn ask(&mut self) -> Result<Result<Seen, String>> {
+        self.say("")
+    }
+
+    /// Sends one to an address that it names, connected or not.
+    pub fn ask_at(&mut self, target: SocketAddr) -> Result<Result<Seen, String>> {
+        self.say(&target.to_string())
+    }
+
+    fn say(&mut self, line: &str) -> Result<Result<Seen, String>> {
+        writeln!(self.input, "{line}")?;
+        let mut line = String::new();
+        if self.output.read_line(&mut line)? == 0 {
+            bail!(io::Error::new(ErrorKind::UnexpectedEof, "the test client ended"));
+        }
+        serde_json::from_str(&line).with_context(|| format!("the test client said {line}"))
+    }
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to kill.
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
