@@ -55,11 +55,13 @@ pub enum Event {
     SocketSelected = 8,
     /// A socket's datagrams lost their backend and were given another.
     SocketMoved = 9,
+    /// A TCP segment of no known flow was sent on to the node that answered for its VIP before.
+    Relayed = 10,
 }
 
 impl Event {
     /// Every event, in the order of its number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::LostStep,
         Self::FlowReplaced,
         Self::Reselected,
@@ -70,6 +72,7 @@ impl Event {
         Self::IcmpSent,
         Self::SocketSelected,
         Self::SocketMoved,
+        Self::Relayed,
     ];
 
     /// The name in metrics and in the CLI.
@@ -85,6 +88,7 @@ impl Event {
             Self::IcmpSent => "icmp_sent",
             Self::SocketSelected => "socket_selected",
             Self::SocketMoved => "socket_moved",
+            Self::Relayed => "relayed",
         }
     }
 }

@@ -4,7 +4,7 @@ use core::fmt;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Address, Port, Protocol};
+use crate::{Address, Port, Protocol, Settings};
 
 /// A frontend's identity: the key of `FRONTENDS`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -55,7 +55,25 @@ pub struct Frontend {
 pub struct Vip {
     /// How many frontends the address has; 0 while it only waits for old flows to end.
     pub frontends: u32,
-    /// Whether this node answers who asks the segment for the address (ARP, NDP): 1 if so, 0 if such a request is
-    /// dropped here because another node answers or the network routes.
+    /// Whether this node answers who asks the segment for the address (ARP, NDP), for as long as
+    /// [`Settings::answers_until_ns`](crate::Settings::answers_until_ns) says: 1 if so, 0 if such a request is dropped
+    /// here because another node answers or the network routes.
     pub answers: u32,
+    /// The node that answered before, while connections of then may run on there:
+    /// [`Address::UNSPECIFIED`] if there is none. Whoever answers sends TCP segments of no known flow on to it.
+    pub relay: Address,
+}
+
+impl Vip {
+    /// Whether a request for the address is answered here, now.
+    #[inline(always)]
+    pub const fn is_answered(&self, now_ns: u64, settings: &Settings) -> bool {
+        self.answers != 0 && now_ns < settings.answers_until_ns
+    }
+
+    /// The node that may know the flow of a TCP segment which no flow is known of here.
+    #[inline(always)]
+    pub const fn relay(&self) -> Option<Address> {
+        if self.answers != 0 && self.relay.difference(&Address::UNSPECIFIED) != 0 { Some(self.relay) } else { None }
+    }
 }

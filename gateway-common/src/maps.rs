@@ -22,7 +22,7 @@
 //! | `BACKEND_BYTES` | per-CPU array | backend id → [`Traffic`](crate::Traffic) | datapath | agent, CLI | cannot be |
 //! | `DROPS` | per-CPU array | [`DropReason`](crate::DropReason) → [`Counter`](crate::Counter) | datapath | agent, CLI | cannot be |
 //! | `EVENTS` | per-CPU array | [`Event`](crate::Event) → [`Counter`](crate::Counter) | datapath | agent, CLI | cannot be |
-//! | `SETTINGS` | array | 0 → [`Settings`](crate::Settings) | agent | datapath, for a new flow to a Pod elsewhere; socket programs; collector | cannot be |
+//! | `SETTINGS` | array | 0 → [`Settings`](crate::Settings) | agent | datapath, for a new flow to a Pod elsewhere and for ARP and NDP; socket programs; collector | cannot be |
 //! | `CANDIDATES` | array | index → [`Flow`](crate::Flow) | agent | collector | the next round takes the rest |
 //! | `CANDIDATE_NEXT` | array | 0 → [`Cursor`](crate::Cursor) | agent, collector | collector | cannot be |
 //!

@@ -21,6 +21,9 @@ pub struct Settings {
     pub closing_timeout_ns: u64,
     /// UDP, in nanoseconds.
     pub udp_timeout_ns: u64,
+    /// Until when this node answers for its VIPs on their segments, in nanoseconds of the coarse monotonic clock. An
+    /// agent that shares them with others moves it on while it lives, so that no node answers without one for long.
+    pub answers_until_ns: u64,
     /// The first port that connections to Pods elsewhere may bear as their source, in host byte order.
     pub first_source_port: u32,
     /// The last one, in host byte order; not less than the first.
@@ -51,6 +54,7 @@ impl Default for Settings {
             established_timeout_ns: 8000 * SECOND,
             closing_timeout_ns: 30 * SECOND,
             udp_timeout_ns: 60 * SECOND,
+            answers_until_ns: u64::MAX,
             first_source_port: u32::from(FIRST_SOURCE_PORT),
             last_source_port: u32::from(LAST_SOURCE_PORT),
             namespace: 0,

@@ -28,7 +28,7 @@ pub mod verdict;
 #[cfg(test)]
 mod tests;
 
-use gateway_common::{Address, ConntrackEntry, Direction, DropReason, Flow};
+use gateway_common::{Address, ConntrackEntry, Direction, DropReason, Event, Flow};
 
 use crate::conntrack::{ReplyStanding, Standing};
 use crate::draft::Established;
@@ -153,11 +153,11 @@ fn to_vip<'a, T: Tables>(headers: &'a Headers, flags: Option<TcpFlags>, tables: 
             return forward(headers, entry, tables);
         }
         conntrack::forget(flow, entry, tables);
-        let Standing::Renew(event) = standing else { return Verdict::Refuse(DropReason::BackendGone) };
+        let Standing::Renew(event) = standing else { return of_no_flow(headers, DropReason::BackendGone, tables) };
         tables.count_event(event);
     } else if let Some(flags) = flags {
         if !flags.opens() {
-            return at_vip(headers, Verdict::Refuse(DropReason::NoFlow), tables);
+            return of_no_flow(headers, DropReason::NoFlow, tables);
         }
     } else if !tables.is_vip(&flow.destination) {
         // Datagrams to this node itself may be many: a tunnel's.
@@ -172,6 +172,18 @@ fn to_vip<'a, T: Tables>(headers: &'a Headers, flags: Option<TcpFlags>, tables: 
     match entry {
         Some(entry) => forward(headers, entry, tables),
         None => Verdict::Refuse(DropReason::ConntrackFull),
+    }
+}
+
+/// A TCP segment of no flow that is known here, or none any more: the node that answered for the VIP before may know it.
+#[inline(always)]
+fn of_no_flow<'a, T: Tables>(headers: &'a Headers, reason: DropReason, tables: &T) -> Verdict<'a> {
+    match tables.relay(&headers.flow.destination) {
+        Some(node) => {
+            tables.count_event(Event::Relayed);
+            Verdict::Relay(headers, node)
+        }
+        None => at_vip(headers, Verdict::Refuse(reason), tables),
     }
 }
 

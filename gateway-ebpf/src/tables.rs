@@ -19,6 +19,8 @@ pub trait Tables {
     fn is_vip(&self, address: &Address) -> bool;
     /// Whether it is a VIP that this node does not answer for when somebody asks the segment.
     fn is_unanswered(&self, address: &Address) -> bool;
+    /// The node that answered for a VIP before this one does, as long as connections may run on there.
+    fn relay(&self, vip: &Address) -> Option<Address>;
 
     /// The frontend that clients reach by this key.
     fn frontend(&self, key: &FrontendKey) -> Option<Frontend>;

@@ -4,6 +4,7 @@ mod clients;
 mod elsewhere;
 mod lab;
 mod memory;
+mod relay;
 mod sockets;
 mod solicitations;
 

@@ -1,7 +1,8 @@
 //! What the datapath decided about a packet. Data, not deeds: the hook applies it.
 
-use gateway_common::DropReason;
+use gateway_common::{Address, DropReason};
 
+use crate::parse::Headers;
 use crate::rewrite::Rewrite;
 
 /// What shall happen to a packet.
@@ -14,6 +15,8 @@ pub enum Verdict<'a> {
     Forward(Rewrite<'a>),
     /// Ours: change it so, and send it on from here, past the host.
     Redirect(Rewrite<'a>),
+    /// Ours, but of no flow that is known here: send it on to this node, which may know it.
+    Relay(&'a Headers, Address),
     /// An ICMP message that may be about one of our flows: ask [`crate::icmp`].
     Icmp,
     /// Count the reason and let the packet go up: the host's stack answers RST or port unreachable.

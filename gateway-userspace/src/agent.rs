@@ -5,6 +5,7 @@
 //! read anew first, so a failure is never built upon. Beside the folder and the maps nothing decides. Once another
 //! agent has taken over, this one only stands by.
 
+mod announce;
 mod conflicts;
 pub(crate) mod handover;
 mod health_ports;
@@ -27,13 +28,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
+use self::announce::Announcer;
 use self::handover::{Introduction, Listener, Place, Standby};
 use self::health_ports::HealthPorts;
 use self::probe::Pulse;
-use self::program::{Cause, Programmer};
+use self::program::{Cause, News, Programmer};
 use self::recorder::Recorder;
 use self::sockets::SocketSelection;
-use self::source::Source;
+use self::source::{Source, Successor};
 use self::sweep::Sweep;
 use crate::config::Config;
 use crate::dataplane::{Dataplane, Directory, is_locked};
@@ -119,13 +121,14 @@ async fn follow(
         tokio::select! {
             biased;
             signal = stop.wait() => {
-                programmer.fall_silent().await;
+                programmer.leave().await;
+                programmer.fall_silent(Successor::Others).await;
                 programmer.stopped(signal);
                 return Ok(None);
             }
             stream = listener.next() => {
                 if let Some(request) = listener.request(stream).await {
-                    programmer.fall_silent().await;
+                    programmer.fall_silent(Successor::OfThisNode).await;
                     let standby = Standby::begin(&bpffs);
                     // The programmer is the last: with it goes the lock, and then another agent needs all the rest.
                     drop((sweeper, listener, programmer));
@@ -133,11 +136,14 @@ async fn follow(
                     return Ok(Some(standby));
                 }
             }
-            seen = programmer.changed() => {
-                if programmer.read() {
-                    programmer.reconcile(Cause::Objects, seen);
+            news = programmer.changed() => match news {
+                News::Objects(seen) => {
+                    if programmer.read() {
+                        programmer.reconcile(Cause::Objects, seen);
+                    }
                 }
-            }
+                News::Neighbours => programmer.attend(),
+            },
             () = host.next() => programmer.reconcile(Cause::Host, Instant::now()),
             () = until(deadline) => programmer.reconcile(Cause::Deadline, Instant::now()),
             () = health_news.notified() => programmer.reconcile(Cause::HealthPorts, Instant::now()),
@@ -190,7 +196,9 @@ fn start(prepared: Prepared, directory: Directory) -> anyhow::Result<Programmer>
         warn!("{warning}");
     }
     let epoch = Instant::now();
-    let reconciler = Reconciler::adopt(&dataplane.read_actual()?, capacities, epoch.elapsed());
+    let actual = dataplane.read_actual()?;
+    let reconciler = Reconciler::adopt(&actual, capacities, epoch.elapsed());
+    let announcer = Announcer::new(config.node().map(str::to_owned), &actual.vips, epoch);
     let options = config.options();
     let sockets = config.sockets.clone();
     Ok(Programmer::new(program::Parts {
@@ -200,6 +208,7 @@ fn start(prepared: Prepared, directory: Directory) -> anyhow::Result<Programmer>
         host,
         uplinks,
         source,
+        announcer,
         sockets: SocketSelection::new(&sockets),
         health_ports: HealthPorts::start().context("the health check ports cannot be served")?,
         recorder: Recorder::start(directory).context("the recorder cannot be started")?,

@@ -325,6 +325,14 @@ fn existing(folder: PathBuf) -> Result<PathBuf, ConfigError> {
 }
 
 impl Config {
+    /// This node's name in its cluster; nothing if it is alone.
+    pub fn node(&self) -> Option<&str> {
+        match &self.objects {
+            ObjectsFrom::Folder(_) => None,
+            ObjectsFrom::Cluster(cluster) => Some(&cluster.node),
+        }
+    }
+
     /// What of it concerns the meaning of objects.
     pub fn options(&self) -> Options {
         Options {

@@ -65,10 +65,12 @@ impl Dataplane {
         let maps = Maps::open(&directory.maps())?;
         let conntrack: Table<Flow, ConntrackEntry> = Table::open(&directory.maps(), names::CONNTRACK)?;
         let actual = maps.capacities(conntrack.max_entries());
-        let settings = &Settings { namespace: namespace::current_cookie()?, ..*settings };
-        let writes = maps.set_settings(settings)?;
+        // How long this node answers for VIPs is for the agents to settle: until they have, as before.
+        let answers_until_ns = maps.settings()?.map_or(0, |before| before.answers_until_ns);
+        let settings = Settings { answers_until_ns, namespace: namespace::current_cookie()?, ..*settings };
+        let writes = maps.set_settings(&settings)?;
         let warnings = differences(capacities, actual);
-        Ok(Self { ebpf, maps, capacities: actual, settings: *settings, warnings, writes, directory })
+        Ok(Self { ebpf, maps, capacities: actual, settings, warnings, writes, directory })
     }
 
     /// What the maps have room for: what was asked for, or what maps that were there already have.
@@ -92,6 +94,21 @@ impl Dataplane {
             self.writes += self.maps.apply(write)?;
         }
         Ok(())
+    }
+
+    /// Lets this node answer for its VIPs until then, by [`monotonic_ns`]. It counts as no write, since it comes again and
+    /// again.
+    pub fn answer_until(&mut self, deadline_ns: u64) -> Result<(), Error> {
+        let settings = Settings { answers_until_ns: deadline_ns, ..self.settings };
+        self.maps.set_settings(&settings)?;
+        self.settings = settings;
+        Ok(())
+    }
+
+    /// Does the writes by which this node takes over or gives up VIPs on its segment; they count as none, since they do not
+    /// come from objects.
+    pub fn assign(&mut self, writes: &[Write]) -> Result<(), Error> {
+        writes.iter().try_for_each(|write| self.maps.apply(write).map(drop))
     }
 
     /// Map entries that were set or deleted since the datapath was opened.

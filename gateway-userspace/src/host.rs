@@ -11,18 +11,22 @@ pub mod netlink;
 mod prefixes;
 mod reserved_ports;
 mod routes;
+pub mod segment;
 pub mod sysctl;
 pub mod uplinks;
 pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 
 use gateway_common::Address;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use self::routes::Route;
 
+use self::addresses::HostAddress;
 use self::neighbours::Proxy;
 use self::netlink::Netlink;
 use self::routes::Routes;
@@ -51,6 +55,8 @@ struct Addresses {
     ours: BTreeSet<Address>,
     /// All others, with the index of their device.
     foreign: BTreeMap<Address, u32>,
+    /// The same with the length of their prefix, but for those that hold on one link only.
+    subnets: Vec<(u32, IpNet)>,
 }
 
 /// A setting that Beeline changed, and what it was before, so that `unload` can put it back.
@@ -136,6 +142,12 @@ impl Host {
         Ok(foreign.into_iter().map(|(address, device)| (address, name(device))).collect())
     }
 
+    /// The node's own addresses on a device, each with its subnet.
+    pub fn subnets(&mut self, device: u32) -> io::Result<Vec<IpNet>> {
+        let subnets = self.addresses()?.subnets.iter();
+        Ok(subnets.filter(|(index, _)| *index == device).map(|(_, subnet)| *subnet).collect())
+    }
+
     /// Takes away the VIPs that are not wanted any more, and their neighbour entries; returns how many went.
     ///
     /// To be called before their guard goes, so that the host never answers for an address without guard.
@@ -209,8 +221,13 @@ impl Host {
         let ethernet: Vec<_> = uplinks.iter().filter(|device| device.ethernet).collect();
         let wanted: BTreeSet<Proxy> =
             ethernet.iter().flat_map(|device| vips.iter().filter_map(|vip| Proxy::of(*vip, device.index))).collect();
-        for device in ethernet.iter().filter(|_| !wanted.is_empty()) {
-            answer_at_once(device, published);
+        for device in &ethernet {
+            if vips.iter().any(Address::is_v4_mapped) {
+                ask_as_node(device, published);
+            }
+            if !wanted.is_empty() {
+                answer_at_once(device, published);
+            }
         }
         let present = self.proxies()?.clone();
         for proxy in present.difference(&wanted) {
@@ -239,7 +256,8 @@ impl Known {
                     addresses::list(netlink)?.into_iter().partition(|found| found.ours);
                 Ok(unknown.insert(Addresses {
                     ours: ours.into_iter().map(|found| found.address).collect(),
-                    foreign: foreign.into_iter().map(|found| (found.address, found.device)).collect(),
+                    foreign: foreign.iter().map(|found| (found.address, found.device)).collect(),
+                    subnets: foreign.iter().filter_map(subnet).collect(),
                 }))
             }
         }
@@ -248,15 +266,28 @@ impl Known {
 
 /// Lets a device answer for proxy entries, without the pause that the kernel would make before each answer.
 fn answer_at_once(device: &Device, published: &mut Published) {
-    let settings = [
-        (Sysctl::net(["ipv6", "conf", &device.name, "proxy_ndp"]), "1"),
-        (Sysctl::net(["ipv6", "neigh", &device.name, "proxy_delay"]), "0"),
-    ];
-    for (sysctl, value) in settings {
-        match sysctl.set(value) {
-            Ok(Some(before)) => published.sysctls.push(ChangedSysctl { sysctl, before }),
-            Ok(None) => {}
-            Err(error) => published.failures.push(format!("{sysctl} could not be set to {value}: {error}")),
-        }
+    set(Sysctl::net(["ipv6", "conf", &device.name, "proxy_ndp"]), "1", published);
+    set(Sysctl::net(["ipv6", "neigh", &device.name, "proxy_delay"]), "0", published);
+}
+
+/// Lets the node ask for its neighbours in its own name and never in a VIP's, which would tell them that the VIP is here.
+/// (NDP does so by itself.)
+fn ask_as_node(device: &Device, published: &mut Published) {
+    set(Sysctl::net(["ipv4", "conf", &device.name, "arp_announce"]), "2", published);
+}
+
+fn set(sysctl: Sysctl, value: &str, published: &mut Published) {
+    match sysctl.set(value) {
+        Ok(Some(before)) => published.sysctls.push(ChangedSysctl { sysctl, before }),
+        Ok(None) => {}
+        Err(error) => published.failures.push(format!("{sysctl} could not be set to {value}: {error}")),
     }
+}
+
+/// An address with its subnet, unless it means something else on each link.
+fn subnet(found: &HostAddress) -> Option<(u32, IpNet)> {
+    let ip = found.address.to_ip();
+    let is_link_local = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    let subnet = IpNet::new(ip, found.prefix_len).ok().filter(|_| !is_link_local)?;
+    Some((found.device, subnet))
 }

@@ -24,6 +24,20 @@ pub struct Model {
     pub incomplete: bool,
     /// What load balancers in front of the cluster are told about this node, by the port they ask on.
     pub health_checks: BTreeMap<u16, HealthCheck>,
+    /// Who tells clients of each VIP where it is.
+    pub announcements: BTreeMap<Address, Announce>,
+}
+
+/// Who tells clients where a VIP is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Announce {
+    /// One node of the segment answers its neighbours (ARP, NDP): which one is for the agents to settle.
+    Neighbor,
+    /// The network routes it; nothing of ours answers on a segment.
+    Network {
+        /// The pool that says so.
+        pool: String,
+    },
 }
 
 /// How one Service with `externalTrafficPolicy: Local` is on this node.
@@ -51,6 +65,8 @@ pub struct Service {
     pub sources: Option<BTreeSet<IpNet>>,
     /// How Pods of other nodes and clusters are reached.
     pub mode: Mode,
+    /// The nodes that have ready backends, if clients shall come by no others (`externalTrafficPolicy: Local`).
+    pub local_nodes: Option<BTreeSet<Arc<str>>>,
 }
 
 /// The backends behind one reference of a route, or behind a Service that is its own frontend.

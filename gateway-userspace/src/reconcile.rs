@@ -25,7 +25,7 @@ mod vips;
 mod ways;
 mod write;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use gateway_common::maps::Capacities;
@@ -39,6 +39,7 @@ pub use self::memory::memory_bytes;
 pub use self::note::{Matter, Note};
 pub use self::schedule::Schedule;
 use self::services::Services;
+pub use self::vips::Duty;
 use self::vips::Vips;
 pub use self::ways::{Unreachable, Way, Ways};
 pub use self::write::Write;
@@ -134,6 +135,14 @@ impl Reconciler {
             frontends: self.services.len(),
             backends: self.backends.len(),
         }
+    }
+
+    /// What to write so that this node does for its VIPs what the agents have settled; those that are not named stay as
+    /// they are. It counts as done.
+    pub fn assign(&mut self, duties: &BTreeMap<Address, Duty>) -> Vec<Write> {
+        let mut writes = Vec::new();
+        self.vips.assign(duties, &mut writes);
+        writes
     }
 
     /// Tells of a scan of all flows: the VIPs that have flows, and when it began. A VIP without frontends that had

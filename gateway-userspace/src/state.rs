@@ -40,6 +40,8 @@ pub struct State {
     pub sockets: String,
     /// The VIPs it has put on the host.
     pub vips: Vec<String>,
+    /// Who answers for each VIP on its segment, or who routes it.
+    pub announcements: BTreeMap<String, String>,
     /// Memory of all maps, in bytes.
     pub map_memory_bytes: u64,
     /// What is wrong, one line each.

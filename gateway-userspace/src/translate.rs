@@ -182,6 +182,7 @@ pub fn translate_after(given: &Given, objects: &Objects, options: &Options) -> T
     // A VIP whose listeners have no route yet exposes nothing, so nobody has to hold it.
     let in_use: BTreeSet<Address> = translation.model.services.keys().map(|key| key.address).collect();
     translation.vips.retain(|address, _| in_use.contains(address));
+    translation.model.announcements = pools::announcements(objects, in_use.into_iter());
     translation.problems = report.problems.into_iter().collect();
     translation
 }

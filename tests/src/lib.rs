@@ -22,6 +22,7 @@ pub mod packets;
 pub mod pod;
 pub mod process;
 pub mod second_host;
+pub mod segment;
 pub mod socket_client;
 pub mod steady;
 pub mod topology;

@@ -269,6 +269,8 @@ pub enum Seen {
     Icmp,
     Forwarded(Packet),
     Redirected(Packet),
+    /// As it was, to this node.
+    Relayed(Address),
     Refused(DropReason),
     Dropped(DropReason),
     Truncated(Shortage),
@@ -325,6 +327,7 @@ impl Lab {
         let rewrite = match verdict {
             Verdict::Forward(rewrite) | Verdict::Redirect(rewrite) => rewrite,
             Verdict::Pass => return Seen::Passed,
+            Verdict::Relay(_, node) => return Seen::Relayed(*node),
             Verdict::Icmp => return Seen::Icmp,
             Verdict::Refuse(reason) => {
                 *self.refused.borrow_mut().entry(*reason as u32).or_default() += 1;

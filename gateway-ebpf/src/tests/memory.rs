@@ -20,6 +20,7 @@ pub struct Memory {
     vips: RefCell<BTreeSet<Address>>,
     doubtful: RefCell<BTreeSet<Address>>,
     unanswered: RefCell<BTreeSet<Address>>,
+    relay: Cell<Option<Address>>,
     frontends: RefCell<BTreeMap<FrontendKey, u32>>,
     groups: RefCell<Vec<SlotRange>>,
     service: Cell<Service>,
@@ -63,6 +64,7 @@ impl Memory {
             vips: RefCell::default(),
             doubtful: RefCell::default(),
             unanswered: RefCell::default(),
+            relay: Cell::new(None),
             frontends: RefCell::default(),
             groups: RefCell::default(),
             service: Cell::new(Service::EMPTY),
@@ -192,6 +194,11 @@ impl Memory {
         self.unanswered.borrow_mut().insert(vip);
     }
 
+    /// Another node answered for the VIPs until now.
+    pub fn relay_to(&self, node: Address) {
+        self.relay.set(Some(node));
+    }
+
     pub fn limit_entries(&self, limit: usize) {
         self.limit.set(limit);
     }
@@ -233,6 +240,10 @@ impl Tables for Memory {
 
     fn is_vip(&self, address: &Address) -> bool {
         self.vips.borrow().contains(address)
+    }
+
+    fn relay(&self, vip: &Address) -> Option<Address> {
+        self.relay.get().filter(|_| self.is_vip(vip))
     }
 
     fn is_unanswered(&self, address: &Address) -> bool {

@@ -23,7 +23,9 @@ pub fn without<'a>(
             "{address} is the node's own address, on {device}: the VIP is not served: choose an address that no host \
              has"
         )));
-        model.to_mut().services.retain(|key, _| key.address != *address);
+        let model = model.to_mut();
+        model.services.retain(|key, _| key.address != *address);
+        model.announcements.remove(address);
     }
     (model, problems)
 }

@@ -7,24 +7,30 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use gateway_common::Address;
 use tokio::sync::Notify;
+use tokio::time::timeout_at;
 use tracing::{debug, error, info};
 
+use super::announce::{Announcer, AnswerTime};
 use super::health_ports::HealthPorts;
 use super::recorder::{Record, Recorder};
 use super::sockets::SocketSelection;
-use super::source::{Reading, Source};
+use super::source::{Reading, Source, Successor};
 use super::sweep::Sweep;
 use super::ways::{self, HostWays};
-use super::{RETRY, conflicts, report};
+use super::{RETRY, announce, conflicts, report};
 use crate::config::Config;
-use crate::dataplane::{Dataplane, Sweeper, Uplink};
-use crate::host::uplinks::Device;
+use crate::dataplane::{Dataplane, Sweeper, Uplink, monotonic_ns};
+use crate::host::segment::Link;
+use crate::host::uplinks::{Device, LinkState};
 use crate::host::{ChangedSysctl, Host};
 use crate::model::Model;
 use crate::reconcile::{Plan, Reconciler};
 use crate::source::Problem;
 use crate::state::{LastReconcile, State};
 use crate::translate::{Last, Options, Statuses, Translation};
+
+/// How long other nodes may take to take VIPs over from an agent that is about to end.
+const LEAVE_LIMIT: Duration = Duration::from_secs(3);
 
 /// Why a reconcile happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +59,7 @@ pub struct Parts {
     pub source: Source,
     pub sockets: SocketSelection,
     pub health_ports: HealthPorts,
+    pub announcer: Announcer,
     pub recorder: Recorder,
     pub dataplane: Dataplane,
     pub reconciler: Reconciler,
@@ -82,6 +89,15 @@ pub struct Programmer {
     stale: bool,
     /// Whether VIPs wait for their last flows to end, so that it matters when they have.
     waiting: bool,
+}
+
+/// What there is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The objects may have changed; when that was noticed.
+    Objects(Instant),
+    /// Something is due, or was heard, on the segments of VIPs.
+    Neighbours,
 }
 
 /// What one reconcile came to.
@@ -147,9 +163,14 @@ impl Programmer {
         }
     }
 
-    /// Waits until the objects may have changed; returns when that was noticed. May be cancelled.
-    pub async fn changed(&mut self) -> Instant {
-        self.parts.source.changed().await
+    /// Waits until there is something to do. May be cancelled.
+    pub async fn changed(&mut self) -> News {
+        let Parts { source, announcer, .. } = &mut self.parts;
+        tokio::select! {
+            seen = source.changed() => News::Objects(seen),
+            // What is wrong with the maps is mended first.
+            () = announcer.next(), if !self.stale => News::Neighbours,
+        }
     }
 
     /// Reads the objects and works out what they ask for. Says whether that may be something else than before.
@@ -171,13 +192,63 @@ impl Programmer {
 
     /// From now on this agent speaks for its node.
     pub fn speak(&mut self) {
-        self.parts.source.speak(self.parts.options.adopt_tencent_annotations);
-        self.parts.source.tell(&self.statuses, self.problems.clone());
+        let Parts { source, announcer, options, .. } = &mut self.parts;
+        source.speak(options.adopt_tencent_annotations);
+        if let Some(others) = source.others() {
+            announcer.listen_to(others);
+        }
+        source.stand(announcer.stance());
+        source.tell(&self.statuses, self.problems.clone());
     }
 
     /// Lets another agent speak for this node.
-    pub async fn fall_silent(&mut self) {
-        self.parts.source.fall_silent().await;
+    pub async fn fall_silent(&mut self, successor: Successor) {
+        self.parts.source.fall_silent(successor).await;
+    }
+
+    /// Lets the agents of other nodes take over the VIPs that this one answers for, and waits until they have.
+    pub async fn leave(&mut self) {
+        let Parts { source, announcer, .. } = &mut self.parts;
+        if announcer.leave(Instant::now()) {
+            info!("other nodes take over the VIPs that this one answers for");
+            source.stand(announcer.stance());
+        }
+        let limit = Instant::now() + LEAVE_LIMIT;
+        while self.parts.announcer.is_yielding() && !self.stale && Instant::now() < limit {
+            let _ended = timeout_at(limit.into(), self.parts.announcer.next()).await;
+            self.attend();
+        }
+    }
+
+    /// Does what is due on the segments of VIPs, and what was settled there.
+    pub fn attend(&mut self) {
+        if let Err(failure) = self.share_vips() {
+            self.failed(&failure);
+        }
+    }
+
+    /// The datapath answers for a VIP before this is announced, and as long as the agent lives.
+    fn share_vips(&mut self) -> anyhow::Result<()> {
+        let Parts { announcer, dataplane, reconciler, state, .. } = &mut self.parts;
+        let now = Instant::now();
+        match announcer.turn(now) {
+            Some(AnswerTime::Always) => dataplane.answer_until(u64::MAX)?,
+            Some(AnswerTime::For(time)) => {
+                let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+                dataplane.answer_until(monotonic_ns().saturating_add(time_ns))?;
+            }
+            None => {}
+        }
+        if announcer.take_changed() {
+            dataplane.assign(&reconciler.assign(&announcer.duties()))?;
+            let answerers = announcer.answerers();
+            if state.announcements != answerers {
+                state.announcements = answerers;
+                self.record();
+            }
+        }
+        self.parts.announcer.announce(now);
+        Ok(())
     }
 
     /// The reconcile of the start: what fails here ends the agent, since nobody has relied on it yet.
@@ -234,7 +305,9 @@ impl Programmer {
     /// One pass. VIPs leave the host before their guard and join it after, so none is ever there without guard.
     fn apply(&mut self) -> anyhow::Result<Outcome> {
         let Self { parts, attached, .. } = self;
-        let Parts { host, dataplane, reconciler, uplinks, epoch, sockets, health_ports, config, .. } = parts;
+        let Parts {
+            host, dataplane, reconciler, uplinks, epoch, sockets, health_ports, config, announcer, source, ..
+        } = parts;
         let foreign = host.foreign_addresses().context("the host's addresses cannot be listed")?;
         let (model, mut problems) = conflicts::without(&self.model, &self.translation.vips, &foreign);
         let mut ways = HostWays::new(host);
@@ -267,6 +340,12 @@ impl Programmer {
             }
         }
         problems.extend(published.failures.into_iter().map(|failure| Problem::of_file("", failure)));
+        if !plan.writes.is_empty() {
+            announcer.tell_again();
+        }
+        announcer.look(&model, segments(host, &devices)?, Instant::now());
+        source.stand(announcer.stance());
+        self.share_vips()?;
         Ok(Outcome { plan, writes, problems, sysctls: published.sysctls })
     }
 
@@ -323,8 +402,9 @@ impl Programmer {
     /// After a failure, forgets what was believed of the maps and reads them.
     fn adopt_if_stale(&mut self) -> anyhow::Result<()> {
         if self.stale {
-            let Parts { dataplane, reconciler, epoch, .. } = &mut self.parts;
+            let Parts { dataplane, reconciler, announcer, epoch, .. } = &mut self.parts;
             let actual = dataplane.read_actual()?;
+            announcer.tell_again();
             *reconciler = Reconciler::adopt(&actual, dataplane.capacities(), epoch.elapsed());
             self.stale = false;
         }
@@ -353,6 +433,20 @@ fn still_there(host: &mut Host, devices: &BTreeSet<Uplink>) -> anyhow::Result<BT
 
 fn uplink(device: &Device) -> Uplink {
     Uplink { name: device.name.clone(), index: device.index, ethernet: device.ethernet }
+}
+
+/// The devices by which clients and other nodes are neighbours.
+fn segments(host: &mut Host, devices: &[Device]) -> anyhow::Result<Vec<announce::Uplink>> {
+    let ethernet = devices.iter().filter(|device| device.ethernet);
+    let uplinks = ethernet.filter_map(|device| Some((device, device.hardware?)));
+    uplinks
+        .map(|(device, hardware)| {
+            let addresses = host.subnets(device.index).context("the host's addresses cannot be listed")?;
+            let link = Link { index: device.index, hardware };
+            let running = device.state == LinkState::Running;
+            Ok(announce::Uplink { link, running, ups: device.carrier_ups, addresses })
+        })
+        .collect()
 }
 
 fn missing_uplinks<'a>(wanted: &'a [String], devices: &'a [Device]) -> impl Iterator<Item = Problem> + 'a {

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::warn;
 
 use crate::config::{Cluster, Config, ObjectsFrom};
-use crate::kubernetes::{Facts, KubernetesSource, News, ServiceNews, Settings, Status, StatusSettings};
+use crate::kubernetes::{Facts, Heard, KubernetesSource, News, ServiceNews, Settings, Stance, Status, StatusSettings};
 use crate::model::Model;
 use crate::source::pod::READINESS_GATES;
 use crate::source::watch::Changes;
@@ -36,6 +37,15 @@ pub enum Reading {
     Endpoints(Model),
     /// The same as before: the objects say only what we had them say.
     Same,
+}
+
+/// Who goes on when this agent ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Successor {
+    /// Another agent of this node, which has taken over.
+    OfThisNode,
+    /// The agents of other nodes, if there are any.
+    Others,
 }
 
 /// The API server of a cluster, and what goes back to it.
@@ -113,13 +123,34 @@ impl Source {
         }
     }
 
-    /// Stops to write to the API server, so that another agent can at once.
-    pub async fn fall_silent(&mut self) {
+    /// Stops to write to the API server, so that another agent can at once: one of this node, or the others.
+    pub async fn fall_silent(&mut self, successor: Successor) {
         if let Self::Cluster(source) = self
             && let Some(status) = source.status.take()
-            && timeout(FAREWELL, status.shutdown()).await.is_err()
         {
-            warn!("the API server did not answer: the Leases of this agent run out by themselves");
+            if successor == Successor::OfThisNode {
+                status.hand_over();
+            }
+            if timeout(FAREWELL, status.shutdown()).await.is_err() {
+                warn!("the API server did not answer: the Leases of this agent run out by themselves");
+            }
+        }
+    }
+
+    /// Says to the other agents what they must know of this node.
+    pub fn stand(&self, stance: Stance) {
+        if let Self::Cluster(source) = self
+            && let Some(status) = &source.status
+        {
+            status.stand(stance);
+        }
+    }
+
+    /// What is known of the other agents.
+    pub fn others(&self) -> Option<watch::Receiver<Option<Heard>>> {
+        match self {
+            Self::Folder(..) => None,
+            Self::Cluster(source) => Some(source.status.as_ref()?.peers()),
         }
     }
 

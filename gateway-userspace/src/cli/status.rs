@@ -96,6 +96,7 @@ fn text(status: &Status, all: bool, now: SystemTime) -> Result<String, std::fmt:
     let mut out = String::new();
     agent(&mut out, status, now)?;
     let sections = [
+        ("VIPS", vips(status)),
         ("FRONTENDS", frontends(&status.dump)),
         ("BACKENDS", backends(&status.dump)),
         ("DROPS", counters(&status.dump.drops, all)),
@@ -126,7 +127,6 @@ fn agent(out: &mut String, status: &Status, now: SystemTime) -> std::fmt::Result
     writeln!(out, "uplinks    {}", listed(&state.uplinks))?;
     writeln!(out, "links      {}", listed(&status.links.iter().map(link).collect::<Vec<_>>()))?;
     writeln!(out, "sockets    {}", state.sockets)?;
-    writeln!(out, "VIPs       {}", listed(&state.vips))?;
     let flows = &status.dump.flows;
     writeln!(out, "flows      {} of {}", flows.active, flows.max)?;
     writeln!(out, "memory     {} MB in maps", state.map_memory_bytes.div_ceil(1_000_000))?;
@@ -149,6 +149,17 @@ fn agent(out: &mut String, status: &Status, now: SystemTime) -> std::fmt::Result
         writeln!(out, "note       {note}")?;
     }
     Ok(())
+}
+
+/// The VIPs on the host, and who tells clients where each is. One whose frontends are gone is told of by nobody.
+fn vips(status: &Status) -> Table {
+    let mut table = Table::new(["VIP", "ANNOUNCED BY"]);
+    let state = status.agent.state.iter();
+    for (state, vip) in state.flat_map(|state| state.vips.iter().map(move |vip| (state, vip))) {
+        let answerer = state.announcements.get(vip).cloned();
+        table.row([vip.clone(), answerer.unwrap_or_else(|| "-".to_owned())]);
+    }
+    table
 }
 
 fn frontends(dump: &Dump) -> Table {

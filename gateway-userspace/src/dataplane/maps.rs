@@ -109,6 +109,11 @@ impl Maps {
         Ok(pairs)
     }
 
+    /// What the datapath was last told; an array's entry that nobody wrote is all zeros.
+    pub(super) fn settings(&self) -> Result<Option<Settings>, Error> {
+        self.settings.get(&0)
+    }
+
     /// Tells the datapath how long idle flows are kept. Returns the number of entries that had to be set.
     pub(super) fn set_settings(&self, settings: &Settings) -> Result<u64, Error> {
         if self.settings.get(&0)?.as_ref() == Some(settings) {

@@ -235,6 +235,7 @@ const fn counted(event: gateway_common::Event) -> &'static str {
         Event::IcmpSent => "a sender was told by ICMP that its packet was too large or crossed too many routers",
         Event::SocketSelected => "a socket of this node was given a backend: its packets are not rewritten",
         Event::SocketMoved => "a socket's datagrams lost their backend and were given another",
+        Event::Relayed => "a TCP segment of no known flow was sent on to the node that answered for its VIP before",
     }
 }
 

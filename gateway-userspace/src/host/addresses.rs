@@ -28,6 +28,8 @@ pub const LOOPBACK_INDEX: u32 = 1;
 pub struct HostAddress {
     /// The address.
     pub address: Address,
+    /// How many of its bits its whole subnet has in common.
+    pub prefix_len: u8,
     /// Index of the device that has it.
     pub device: u32,
     /// Whether Beeline added it.
@@ -74,7 +76,8 @@ fn read(answer: &RouteNetlinkMessage) -> Option<HostAddress> {
             _ => {}
         }
     }
-    Some(HostAddress { address: address?.into(), device: message.header.index, ours })
+    let (prefix_len, device) = (message.header.prefix_len, message.header.index);
+    Some(HostAddress { address: address?.into(), prefix_len, device, ours })
 }
 
 fn message(vip: Address) -> AddressMessage {
@@ -115,7 +118,9 @@ mod tests {
         for ip in [IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1))] {
             let answer = RouteNetlinkMessage::NewAddress(message(ip.into()));
 
-            assert_eq!(read(&answer), Some(HostAddress { address: ip.into(), device: LOOPBACK_INDEX, ours: true }));
+            let prefix_len = if ip.is_ipv4() { 32 } else { 128 };
+            let expected = HostAddress { address: ip.into(), prefix_len, device: LOOPBACK_INDEX, ours: true };
+            assert_eq!(read(&answer), Some(expected));
         }
     }
 

@@ -269,7 +269,7 @@ mod tests {
     }
 
     fn addresses(vips: &[Address]) -> Addresses {
-        Addresses { ours: vips.iter().copied().collect(), foreign: BTreeMap::new() }
+        Addresses { ours: vips.iter().copied().collect(), foreign: BTreeMap::new(), subnets: Vec::new() }
     }
 
     fn read(answer: &RouteMessage, vips: &[Address]) -> Route {
@@ -310,7 +310,7 @@ mod tests {
             let mut prefixes = Prefixes::default();
             prefixes.add(prefix.parse().expect("a prefix"), []);
             let foreign = own.iter().map(|address| (*address, 2)).collect();
-            routes.concerns(&prefixes, &Addresses { ours: BTreeSet::new(), foreign })
+            routes.concerns(&prefixes, &Addresses { ours: BTreeSet::new(), foreign, subnets: Vec::new() })
         };
 
         assert!(!concerns("10.1.0.11/32", &[SOURCE]), "a Pod of this node");

@@ -8,6 +8,7 @@ use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, Rou
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::netlink::Netlink;
+use super::segment::Hardware;
 
 /// A network device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +19,12 @@ pub struct Device {
     pub index: u32,
     /// Whether its packets begin with an Ethernet header; those of tun and `WireGuard` begin with the IP header.
     pub ethernet: bool,
-    /// Whether it is up.
-    pub up: bool,
+    /// Whether it carries packets.
+    pub state: LinkState,
+    /// How often it came up: a short interruption is seen by nothing else.
+    pub carrier_ups: u32,
+    /// Its address on an Ethernet segment.
+    pub hardware: Option<Hardware>,
     loopback: bool,
 }
 
@@ -27,6 +32,29 @@ impl Device {
     /// Whether it is `lo`.
     pub const fn is_loopback(&self) -> bool {
         self.loopback
+    }
+}
+
+/// Whether a device carries packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// It was not set up.
+    Down,
+    /// It was set up and is connected to nothing.
+    Unconnected,
+    /// It does.
+    Running,
+}
+
+impl LinkState {
+    fn of(flags: LinkFlags) -> Self {
+        if !flags.contains(LinkFlags::Up) {
+            Self::Down
+        } else if flags.contains(LinkFlags::Running) {
+            Self::Running
+        } else {
+            Self::Unconnected
+        }
     }
 }
 
@@ -127,11 +155,21 @@ fn read_device(answer: &RouteNetlinkMessage) -> Option<Device> {
         LinkAttribute::IfName(name) => Some(name.clone()),
         _ => None,
     })?;
+    let hardware = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Address(octets) => Hardware::try_from(octets.as_slice()).ok(),
+        _ => None,
+    });
+    let carrier_ups = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::CarrierUpCount(count) => Some(*count),
+        _ => None,
+    });
     Some(Device {
         name,
         index: link.header.index,
         ethernet: link.header.link_layer_type == LinkLayerType::Ether,
-        up: link.header.flags.contains(LinkFlags::Up),
+        state: LinkState::of(link.header.flags),
+        carrier_ups: carrier_ups.unwrap_or(0),
+        hardware,
         loopback: link.header.flags.contains(LinkFlags::Loopback),
     })
 }
@@ -141,7 +179,15 @@ mod tests {
     use super::*;
 
     fn device(name: &str, index: u32) -> Device {
-        Device { name: name.to_owned(), index, ethernet: true, up: true, loopback: name == "lo" }
+        Device {
+            name: name.to_owned(),
+            index,
+            ethernet: true,
+            state: LinkState::Running,
+            carrier_ups: 1,
+            hardware: None,
+            loopback: name == "lo",
+        }
     }
 
     fn host() -> Vec<Device> {

@@ -5,6 +5,7 @@
 //! once are told apart by the resource version. When to try is the caller's business.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::time::Duration;
 
 use futures::{StreamExt as _, pin_mut};
@@ -14,6 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::Client;
 use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use kube::runtime::{WatchStreamExt as _, watcher};
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::debug;
@@ -188,8 +190,11 @@ fn parameters() -> PostParams {
     PostParams { field_manager: Some(FIELD_MANAGER.to_string()), ..PostParams::default() }
 }
 
-/// Follows one Lease for as long as somebody listens; what cannot be watched at present stays as it was.
-pub(super) async fn follow(api: Api<Lease>, name: &str, lease: watch::Sender<Option<Lease>>) {
+/// Follows one object for as long as somebody listens; what cannot be watched at present stays as it was.
+pub(super) async fn follow<K>(api: Api<K>, name: &str, object: watch::Sender<Option<K>>)
+where
+    K: kube::Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let events = watcher(api, config).default_backoff();
     pin_mut!(events);
@@ -197,15 +202,15 @@ pub(super) async fn follow(api: Api<Lease>, name: &str, lease: watch::Sender<Opt
     loop {
         let event = tokio::select! {
             event = events.next() => event,
-            () = lease.closed() => return,
+            () = object.closed() => return,
         };
         match event {
-            Some(Ok(watcher::Event::Apply(seen))) => drop(lease.send_replace(Some(seen))),
-            Some(Ok(watcher::Event::Delete(_))) => drop(lease.send_replace(None)),
+            Some(Ok(watcher::Event::Apply(seen))) => drop(object.send_replace(Some(seen))),
+            Some(Ok(watcher::Event::Delete(_))) => drop(object.send_replace(None)),
             Some(Ok(watcher::Event::Init)) => listed = None,
             Some(Ok(watcher::Event::InitApply(seen))) => listed = Some(seen),
-            Some(Ok(watcher::Event::InitDone)) => drop(lease.send_replace(listed.take())),
-            Some(Err(error)) => debug!(lease = name, %error, "the Lease cannot be watched at present"),
+            Some(Ok(watcher::Event::InitDone)) => drop(object.send_replace(listed.take())),
+            Some(Err(error)) => debug!(object = name, %error, "it cannot be watched at present"),
             None => return,
         }
     }

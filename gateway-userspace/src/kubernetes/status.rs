@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Node;
 use kube::Client;
 use kube::api::Api;
 use tokio::runtime::Handle;
@@ -27,7 +28,8 @@ use super::events::Reporter;
 use super::gates::Gatekeeper;
 use super::lease::{Claim, follow};
 use super::node_lease::{DEAD_AFTER, NODE_LABEL, Presence, lease_name};
-use super::{Facts, Seen};
+use super::peers::follow_peers;
+use super::{Facts, Heard, Seen, Stance};
 
 /// After how long a readiness gate is opened although an agent lags, if nothing else is asked for.
 pub const GATE_TIMEOUT: Duration = Duration::from_mins(1);
@@ -56,6 +58,8 @@ pub struct Status {
     facts: watch::Sender<Arc<Facts>>,
     /// By itself: it rises with every Pod of the cluster, and nobody who reads the facts asks for it.
     revision: watch::Sender<u64>,
+    stance: watch::Sender<Stance>,
+    heard: watch::Receiver<Option<Heard>>,
     leading: watch::Receiver<bool>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -72,6 +76,9 @@ pub fn start(client: &Client, runtime: &Handle, settings: Settings, seen: Arc<Se
     let (lease_sender, lease) = watch::channel(None);
     let (wanted_sender, wanted) = watch::channel(0);
     let (notice_sender, notices) = mpsc::channel(NOTICES);
+    let (stance_sender, stance) = watch::channel(Stance::default());
+    let (heard_sender, heard) = watch::channel(None);
+    let (node_sender, own_node) = watch::channel(None);
 
     let leases: Api<Lease> = Api::namespaced(client.clone(), &namespace);
     let election = Election {
@@ -82,7 +89,16 @@ pub fn start(client: &Client, runtime: &Handle, settings: Settings, seen: Arc<Se
         stop: stop.clone(),
     };
     let claim = Claim::new(client, &namespace, &lease_name(&node), &identity, DEAD_AFTER);
-    let presence = Presence { claim: claim.labelled(NODE_LABEL, "true"), leader: lease, revision: programmed, stop };
+    let peers = follow_peers(leases.clone(), stance.clone(), stop.clone(), heard_sender);
+    let presence = Presence {
+        claim: claim.labelled(NODE_LABEL, "true"),
+        leader: lease,
+        revision: programmed,
+        stance,
+        node: own_node,
+        stop,
+    };
+    let nodes: Api<Node> = Api::all(client.clone());
     let gatekeeper = Gatekeeper {
         client: client.clone(),
         namespace,
@@ -106,11 +122,13 @@ pub fn start(client: &Client, runtime: &Handle, settings: Settings, seen: Arc<Se
         runtime.spawn(follow(leases, LEADER_LEASE, lease_sender)),
         runtime.spawn(election.run()),
         runtime.spawn(presence.run()),
+        runtime.spawn(async move { follow(nodes, &node, node_sender).await }),
+        runtime.spawn(peers),
         runtime.spawn(serve(gatekeeper)),
         runtime.spawn(serve(reporter)),
         runtime.spawn(serve(writer)),
     ];
-    Status { facts, revision, leading, stop: stop_sender, tasks }
+    Status { facts, revision, stance: stance_sender, heard, leading, stop: stop_sender, tasks }
 }
 
 impl Status {
@@ -129,6 +147,25 @@ impl Status {
     /// Says up to which version of Pods this node's maps hold everything.
     pub fn programmed(&self, revision: u64) {
         self.revision.send_if_modified(|known| std::mem::replace(known, revision) != revision);
+    }
+
+    /// Says to the other agents what they must know of this node.
+    pub fn stand(&self, stance: Stance) {
+        self.stance.send_if_modified(|known| {
+            let differs = *known != stance;
+            *known = stance;
+            differs
+        });
+    }
+
+    /// Another agent of this node goes on: its Lease is not to be taken off the cluster.
+    pub fn hand_over(&self) {
+        self.stance.send_modify(|stance| stance.succeeded = true);
+    }
+
+    /// What is known of the other agents, if that was asked for.
+    pub fn peers(&self) -> watch::Receiver<Option<Heard>> {
+        self.heard.clone()
     }
 
     /// Whether this agent is the one that writes.

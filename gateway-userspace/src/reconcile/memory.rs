@@ -2,8 +2,8 @@
 
 use gateway_common::maps::{Capacities, MAX_AFFINITIES, MAX_SOCKETS};
 use gateway_common::{
-    Admitted, Affinity, Backend, Client, ConntrackEntry, Flow, Frontend, FrontendKey, Group, Slot, SocketEntry,
-    SocketKey, SourceRange, Traffic,
+    Address, Admitted, Affinity, Backend, Client, ConntrackEntry, Flow, Frontend, FrontendKey, Group, Slot,
+    SocketEntry, SocketKey, SourceRange, Traffic, Vip,
 };
 
 /// About how much memory of the kernel the maps take, with this number of CPUs.
@@ -16,7 +16,7 @@ pub const fn memory_bytes(capacities: &Capacities, cpus: u32) -> u64 {
     let flows = capacities.conntrack_entries() as u64 * (size::<Flow>() + size::<ConntrackEntry>() + HASH_OVERHEAD);
     let frontends = capacities.frontends as u64
         * (size::<FrontendKey>() + size::<Frontend>() + HASH_OVERHEAD // FRONTENDS
-            + 24 + HASH_OVERHEAD // VIPS
+            + size::<Address>() + size::<Vip>() + HASH_OVERHEAD // VIPS
             + 16 + 8 + 16 // SERVICES, SERVICE_CURSORS, FRONTEND_CONNS
             + size::<Traffic>() * cpus as u64);
     let groups = capacities.groups() as u64 * (size::<Group>() + 8);

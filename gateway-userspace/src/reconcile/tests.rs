@@ -13,7 +13,7 @@ use gateway_common::{Address, FrontendKey, Place, Port, Protocol, Service as Gat
 use proptest::prelude::*;
 
 use self::maps::Maps;
-use super::{Capacities, Matter, Plan, Reconciler, Way, Ways, Write};
+use super::{Capacities, Duty, Matter, Plan, Reconciler, Way, Ways, Write};
 use crate::model::{Backend, Group, Member, Model, PodId, Service, fingerprint};
 
 const CAPACITIES: Capacities = Capacities { flows: 100, frontends: 16, backends: 64, sources: 64 };
@@ -132,6 +132,26 @@ fn the_same_model_twice_or_after_a_restart_needs_no_write() {
     assert_eq!(world.plan(&model).writes, []);
     world.restart();
     assert_eq!(world.plan(&model).writes, []);
+}
+
+#[test]
+fn a_vip_is_answered_when_that_is_settled_and_a_restart_leaves_it_so() {
+    let model = model(vec![(key(1, 80), vec![group("a", 1, &[(1, 1)])])], &[]);
+    let vip = key(1, 80).address;
+    let relay = Some(Ipv4Addr::new(192, 0, 2, 7).into());
+    let duties = BTreeMap::from([(vip, Duty { answers: true, relay }), (key(9, 80).address, Duty::default())]);
+    let mut world = World::new(CAPACITIES);
+    world.plan(&model);
+    assert_eq!(Duty::of(&world.maps.vips[&vip]), Duty::default());
+
+    let writes = world.reconciler.assign(&duties);
+    clients::apply(&mut world.maps, &writes);
+
+    assert_eq!(Duty::of(&world.maps.vips[&vip]), duties[&vip]);
+    assert_eq!(world.reconciler.assign(&duties), []);
+    world.restart();
+    assert_eq!(world.plan(&model).writes, []);
+    assert_eq!(world.reconciler.assign(&duties), []);
 }
 
 #[test]

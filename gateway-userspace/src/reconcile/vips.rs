@@ -1,5 +1,5 @@
-//! Which addresses are VIPs, and how long one is still answered after its last frontend is gone; and at which of the
-//! node's own addresses replies from Pods elsewhere come in. Both stand in one filter.
+//! Which addresses are VIPs, what this node does for each, and how long one is still answered after its last frontend is
+//! gone; and at which of the node's own addresses replies from Pods elsewhere come in. Both stand in one filter.
 //!
 //! A VIP without frontends stays for a minute, or until no flow of it is left: the flows it has run on meanwhile, and
 //! whoever still connects is refused instead of reaching a service of the host.
@@ -14,6 +14,13 @@ use super::write::Write;
 
 /// How long a VIP without frontends is kept at most.
 pub(super) const FAREWELL: Duration = Duration::from_mins(1);
+
+impl Entry {
+    fn wanted(&self) -> Vip {
+        let Duty { answers, relay } = self.duty;
+        Vip { frontends: self.frontends, answers: answers.into(), relay: relay.unwrap_or(Address::UNSPECIFIED) }
+    }
+}
 
 /// All VIPs.
 #[derive(Debug)]
@@ -35,12 +42,30 @@ struct Source {
     left: Duration,
 }
 
+/// What this node does for a VIP on its segment. The agent says so; until it does, a new VIP is not answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Duty {
+    /// It answers who asks for the VIP.
+    pub answers: bool,
+    /// Where it sends TCP segments of no known flow meanwhile: the node that answered before.
+    pub relay: Option<Address>,
+}
+
+impl Duty {
+    /// What a map's entry says.
+    pub fn of(vip: &Vip) -> Self {
+        Self { answers: vip.answers != 0, relay: Some(vip.relay).filter(|relay| *relay != Address::UNSPECIFIED) }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Entry {
     /// Its frontends after this plan.
     frontends: u32,
+    /// What this node does for it.
+    duty: Duty,
     /// What stands in the map.
-    written: Option<u32>,
+    written: Option<Vip>,
     /// When it goes, if it has no frontends.
     expires: Option<Duration>,
 }
@@ -52,8 +77,8 @@ impl Vips {
         let mut vips = BTreeMap::new();
         for (&address, vip) in entries {
             filter.enter(&address);
-            let entry = Entry { frontends: 0, written: Some(vip.frontends), expires: Some(now + FAREWELL) };
-            vips.insert(address, entry);
+            let expires = Some(now + FAREWELL);
+            vips.insert(address, Entry { frontends: 0, duty: Duty::of(vip), written: Some(*vip), expires });
         }
         let dirty = entries.keys().copied().collect();
         Self { capacity: capacity as usize, entries: vips, dirty, sources: BTreeMap::new(), filter }
@@ -143,7 +168,7 @@ impl Vips {
 
     /// Writes the VIPs that have fewer frontends than before.
     pub(super) fn lower(&mut self, writes: &mut Vec<Write>) {
-        self.write(writes, |written, frontends| written.is_some_and(|written| frontends < written));
+        self.write(writes, |written, wanted| written.is_some_and(|written| wanted.frontends < written.frontends));
     }
 
     /// Writes the VIPs that are new or have more frontends than before.
@@ -153,16 +178,28 @@ impl Vips {
         self.flush_filter(writes);
     }
 
-    fn write(&mut self, writes: &mut Vec<Write>, applies: impl Fn(Option<u32>, u32) -> bool) {
+    fn write(&mut self, writes: &mut Vec<Write>, applies: impl Fn(Option<Vip>, Vip) -> bool) {
         for &address in &self.dirty {
-            if let Some(entry) = self.entries.get_mut(&address)
-                && entry.written != Some(entry.frontends)
-                && applies(entry.written, entry.frontends)
-            {
-                entry.written = Some(entry.frontends);
-                writes.push(Write::SetVip { address, vip: Vip { frontends: entry.frontends, answers: 1 } });
+            let Some(entry) = self.entries.get_mut(&address) else { continue };
+            let vip = entry.wanted();
+            if entry.written != Some(vip) && applies(entry.written, vip) {
+                entry.written = Some(vip);
+                writes.push(Write::SetVip { address, vip });
             }
         }
+    }
+
+    /// Gives VIPs their duties; those that are not named keep theirs.
+    pub(super) fn assign(&mut self, duties: &BTreeMap<Address, Duty>, writes: &mut Vec<Write>) {
+        for (&address, &duty) in duties {
+            if let Some(entry) = self.entries.get_mut(&address).filter(|entry| entry.duty != duty) {
+                entry.duty = duty;
+                self.dirty.insert(address);
+            }
+        }
+        // Nobody meets a VIP that is not in the map yet.
+        self.write(writes, |written, _| written.is_some());
+        self.dirty.clear();
     }
 
     /// Removes the VIPs whose time has come.

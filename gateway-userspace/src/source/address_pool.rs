@@ -45,6 +45,21 @@ pub struct AddressPoolSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = 0))]
     pub priority: Option<i32>,
+    /// Who tells clients where its addresses are. `Neighbor`, which is also the default: one node answers for each on
+    /// the segment (ARP, NDP). `None`: the network routes them, and no node answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ANNOUNCE, "default" = "Neighbor"))]
+    pub announce: Option<String>,
+}
+
+/// What [`AddressPoolSpec::announce`] may say.
+pub const ANNOUNCE: [&str; 2] = ["Neighbor", "None"];
+
+impl AddressPoolSpec {
+    /// Whether one node of the segment answers for its addresses.
+    pub fn is_answered(&self) -> bool {
+        self.announce.as_deref() != Some("None")
+    }
 }
 
 /// What an API server checks in an entry. CEL cannot compare addresses: that a range is reversed shows only here.

@@ -51,6 +51,7 @@ fn definitions() -> [Definition; 3] {
             columns: &[
                 ("Addresses", "string", ".spec.addresses"),
                 ("Priority", "integer", ".spec.priority"),
+                ("Announce", "string", ".spec.announce"),
                 ("Assigned", "integer", ".status.assigned"),
                 ("Total", "integer", ".status.total"),
                 ("Accepted", "string", ".status.conditions[?(@.type=='Accepted')].reason"),

@@ -132,7 +132,7 @@ mod tests {
     fn what_resembles_no_field_is_answered_by_all_of_them() {
         let unknown = unknown_fields(&json!({"spec": {"range": []}}), &of::<AddressPoolSpec>());
 
-        let message = "unknown field: remove it, or use one of addresses, namespaceSelector, priority";
+        let message = "unknown field: remove it, or use one of addresses, announce, namespaceSelector, priority";
         assert_eq!(unknown, [("spec.range".to_string(), message.to_string())]);
     }
 }

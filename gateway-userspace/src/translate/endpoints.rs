@@ -71,6 +71,8 @@ pub(super) struct Candidate<'a> {
     pub backend: Backend,
     pub fitness: Fitness,
     pub reach: Reach,
+    /// The node that it is on, if that is known.
+    pub node: Option<&'a str>,
     /// The Pod's namespace and name.
     name: Option<(&'a str, &'a str)>,
     pod: Option<&'a Pod>,
@@ -261,6 +263,7 @@ impl<'a> Cluster<'a> {
             backend: Backend { address: address.into(), port, protocol: protocol_of(service_port)?, pod: id },
             fitness: Fitness::new(ready, serving, terminating),
             reach: self.reach(node, address.into()),
+            node,
             name,
             pod,
             hints: endpoint.hints.as_deref(),
@@ -293,6 +296,7 @@ impl<'a> Cluster<'a> {
                 },
                 fitness: Fitness::new(serving && !terminating, serving, terminating),
                 reach: self.reach(node_of(pod), address.into()),
+                node: node_of(pod),
                 name: Some((&name.namespace, &name.name)),
                 pod: Some(pod),
                 hints: None,

@@ -16,13 +16,25 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::endpoints::Family;
 use super::statuses::PoolStatus;
 use super::{Report, by_age};
+use crate::model::Announce;
 use crate::source::{Name, ObjectId, Objects, Origin};
 use allocator::Allocator;
+use ranges::Pools;
 
 pub(super) use wishes::{families, sharing_key};
 
 /// The annotation by which owners of one namespace agree to share an address: its value is the same on all of them.
 pub const SHARING_ANNOTATION: &str = "beeline.dev/allow-shared-address";
+
+/// Who tells clients of each VIP where it is: its pool says so; an address of no pool is announced.
+pub(super) fn announcements(objects: &Objects, vips: impl Iterator<Item = Address>) -> BTreeMap<Address, Announce> {
+    let pools = Pools::new(objects);
+    let announce = |vip| match pools.holder(vip) {
+        Some(pool) if !pool.object.spec.is_answered() => Announce::Network { pool: pool.name.name.clone() },
+        Some(_) | None => Announce::Neighbor,
+    };
+    vips.map(|vip| (vip, announce(vip))).collect()
+}
 
 /// The addresses that owners were given without a status to read them back from, by owner.
 pub type Given = BTreeMap<ObjectId, Vec<Address>>;

@@ -5,17 +5,19 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_common::{Address, Algorithm, FrontendKey, Mode};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Service as KubernetesService, ServicePort, ServiceSpec};
 
-use super::endpoints::{Candidate, Cluster, DEFAULT_WEIGHT, Family, protocol_of};
+use super::endpoints::{Candidate, Cluster, DEFAULT_WEIGHT, Family, Fitness, protocol_of};
 use super::pool::Pool;
 use super::pools::{Assignments, Given, Need, Wish, families, sharing_key};
 use super::{Behind, Claim, Field, Options, Report, stated_mode};
 use crate::model::{Group, HealthCheck, Service};
+use crate::source::labels::shared;
 use crate::source::validate::{
     ADDRESSES_ANNOTATION, ALGORITHM_ANNOTATION, parse_algorithm, parse_cidr, parse_port, parse_vip,
 };
@@ -209,8 +211,10 @@ pub(super) const NOT_BALANCED: &str = "only TCP and UDP are balanced: remove the
 pub(super) fn service(cluster: &Cluster<'_>, key: FrontendKey, frontend: ServiceFrontend<'_>, mode: Mode) -> Service {
     let ServiceFrontend { owner: ours, port } = frontend;
     let OurService { name, spec, found, .. } = ours;
+    let candidates = cluster.candidates(name, &found.object, port, Family::of(key.address));
+    let local_nodes = ours.is_local().then(|| nodes_of(&candidates));
     let mut pool = Pool::default();
-    for candidate in cluster.candidates(name, &found.object, port, Family::of(key.address)) {
+    for candidate in candidates {
         pool.add(candidate, DEFAULT_WEIGHT);
     }
     let members = if ours.is_local() { pool.into_local_members() } else { pool.into_members() };
@@ -224,7 +228,15 @@ pub(super) fn service(cluster: &Cluster<'_>, key: FrontendKey, frontend: Service
         // A range that cannot be read lets nobody in, rather than everybody.
         sources: sources.map(|ranges| ranges.iter().filter_map(|(_, text)| parse_range(text).ok()).collect()),
         mode: stated_mode(&found.object.metadata).unwrap_or(mode),
+        local_nodes,
     }
+}
+
+/// The nodes of the endpoints that get new connections.
+fn nodes_of(candidates: &[Candidate<'_>]) -> BTreeSet<Arc<str>> {
+    let best = candidates.iter().map(|candidate| candidate.fitness).max().filter(|best| *best > Fitness::NotReady);
+    let serving = candidates.iter().filter(|candidate| Some(candidate.fitness) == best);
+    serving.filter_map(|candidate| candidate.node.map(shared)).collect()
 }
 
 fn annotation<'a>(service: &'a KubernetesService, key: &str) -> Option<&'a str> {

@@ -1,5 +1,6 @@
 //! Manifests in, the model out, both as text.
 
+mod announce;
 mod conflicts;
 mod endpoints;
 mod examples;

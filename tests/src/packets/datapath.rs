@@ -198,7 +198,7 @@ impl Datapath {
     pub fn add_vip(&mut self, vip: IpAddr) -> Result<()> {
         let address = vip.into();
         self.set_filter(maps::VIP_FILTER, address)?;
-        self.insert(maps::VIPS, [(address, Vip { frontends: 1, answers: 1 })])
+        self.insert(maps::VIPS, [(address, Vip { frontends: 1, answers: 1, relay: Address::UNSPECIFIED })])
     }
 
     /// Sets the bit of an address in a filter, which makes it perhaps ours and nothing more.
@@ -261,7 +261,17 @@ impl Datapath {
 
     /// Another node answers for the VIP, or nobody.
     pub fn leave_to_others(&mut self, vip: IpAddr) -> Result<()> {
-        self.insert(maps::VIPS, [(Address::from(vip), Vip { frontends: 1, answers: 0 })])
+        self.insert(maps::VIPS, [(Address::from(vip), Vip { frontends: 1, answers: 0, relay: Address::UNSPECIFIED })])
+    }
+
+    /// Another node answered for the VIP before this one does.
+    pub fn relay_to(&mut self, vip: IpAddr, node: IpAddr) -> Result<()> {
+        self.insert(maps::VIPS, [(Address::from(vip), Vip { frontends: 1, answers: 1, relay: node.into() })])
+    }
+
+    /// The agent is dead for so long that the node answers for no VIP any more.
+    pub fn lapse(&mut self) -> Result<()> {
+        self.set(maps::SETTINGS, [(0, Settings { answers_until_ns: 1, ..Settings::default() })])
     }
 
     /// The ports that flows to Pods elsewhere may bear.

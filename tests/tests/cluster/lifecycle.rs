@@ -28,7 +28,7 @@ const LEFTOVER_LIMIT: Duration = Duration::from_mins(1);
 /// No refusal takes as long as a SYN that was lost.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-fn traffic(cluster: &Cluster, frontends: &[SocketAddr]) -> Result<Vec<Traffic>> {
+pub fn traffic(cluster: &Cluster, frontends: &[SocketAddr]) -> Result<Vec<Traffic>> {
     let start = |http: &SocketAddr| {
         let echo = SocketAddr::new(http.ip(), ECHO_PORT);
         let load = Load { http: *http, echo, new_per_second: NEW_PER_SECOND, long_lived: LONG_LIVED };
@@ -40,7 +40,7 @@ fn traffic(cluster: &Cluster, frontends: &[SocketAddr]) -> Result<Vec<Traffic>> 
 }
 
 /// Nobody was disturbed, and the load was what it was to be.
-fn finish(traffic: Vec<Traffic>, sandbox: &Sandbox) -> Result<()> {
+pub fn finish(traffic: Vec<Traffic>, sandbox: &Sandbox) -> Result<()> {
     let unhealthy = sandbox.kubectl(&["get", "events", "--field-selector=reason=Unhealthy"])?;
     for traffic in traffic {
         traffic.wait_for_more(u64::from(NEW_PER_SECOND))?;

@@ -4,6 +4,7 @@
 //! of its own.
 
 mod access;
+mod announce;
 mod faults;
 mod gates;
 mod install;

@@ -2,6 +2,7 @@
 //!
 //! Every test builds namespaces of its own and runs an agent of its own, so they run side by side.
 
+mod announce;
 mod clients;
 mod elsewhere;
 mod guard;

@@ -17,7 +17,7 @@ const SMALL_MTU: u16 = 1400;
 
 /// Runs a test on a node with routes to Pods and clients: the second Pod is behind a small MTU, and to the third there
 /// is none.
-fn on_a_node(test: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+pub fn on_a_node(test: impl FnOnce() -> Result<()> + Send) -> Result<()> {
     let group = Group::create(Lifetime::Process)?;
     let node = Namespace::create(&group, "node")?;
     for family in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {

@@ -14,5 +14,6 @@ mod icmp;
 mod pass;
 mod place;
 mod refuse;
+mod relay;
 mod segment;
 mod select;

@@ -42,6 +42,21 @@ fn an_arp_request_for_a_vip_passes_only_where_this_node_answers() -> Result<()> 
 }
 
 #[test]
+fn a_node_whose_agent_is_dead_for_long_answers_no_more() -> Result<()> {
+    let place = Place::V4;
+    let mut datapath = place.with_one_pod(Protocol::TCP)?;
+    let IpAddr::V4(vip) = place.vip() else { panic!("an IPv4 address") };
+    let request = arp_request(vip, false);
+    assert_eq!(datapath.run(Program::Ingress, &request)?.verdict, PASS);
+
+    datapath.lapse()?;
+
+    assert_eq!(datapath.run(Program::Ingress, &request)?.verdict, DROP);
+    assert_eq!(datapath.drops(DropReason::NotAnnounced)?, 1);
+    Ok(())
+}
+
+#[test]
 fn a_neighbour_solicitation_for_a_vip_passes_only_where_this_node_answers() -> Result<()> {
     let place = Place::V6;
     let mut datapath = place.with_one_pod(Protocol::TCP)?;

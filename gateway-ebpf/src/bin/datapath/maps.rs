@@ -163,8 +163,15 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn is_unanswered(&self, address: &Address) -> bool {
-        // SAFETY: one aligned word is read; the element may be another's by then, whose word is as valid.
-        VIPS.get_ptr(address).is_some_and(|vip| unsafe { (*vip).answers } == 0)
+        let Some(settings) = SETTINGS.get(0) else { return false };
+        // SAFETY: any bytes are a valid value, and the element may be another's by then, whose value is as valid.
+        VIPS.get_ptr(address).is_some_and(|vip| unsafe { !(*vip).is_answered(self.now_ns(), settings) })
+    }
+
+    #[inline(always)]
+    fn relay(&self, vip: &Address) -> Option<Address> {
+        // SAFETY: as above.
+        VIPS.get_ptr(vip).and_then(|vip| unsafe { (*vip).relay() })
     }
 
     #[inline(always)]

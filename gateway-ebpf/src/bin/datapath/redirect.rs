@@ -54,6 +54,26 @@ pub fn redirect(skb: *mut __sk_buff, link: LinkHeader, rewrite: &Rewrite) -> i32
     depart(skb, link, headers, way)
 }
 
+/// Sends a segment on as it is to another node of the segment. It bears one hop less, so two nodes that send to each other
+/// come to an end. Nobody is told where it fails: to the client it is a packet that was lost.
+#[inline(never)]
+pub fn relay(skb: *mut __sk_buff, link: LinkHeader, headers: &Headers, node: &Address) -> i32 {
+    let before = packet(skb);
+    if hops(&before, headers).is_none_or(|hops| hops <= 1) {
+        return dropped(DropReason::HopLimit);
+    }
+    let Some(way) = way() else { return dropped(DropReason::NoRoute) };
+    let flow = &headers.flow;
+    way.sport = u16::from_ne_bytes(flow.source_port.network());
+    way.dport = u16::from_ne_bytes(flow.destination_port.network());
+    name_ends(way, headers, &flow.source, node);
+    match look_up(skb, way, flow.protocol, largest_packet(skb, &before, headers)) {
+        Ok(()) => depart(skb, link, headers, way),
+        Err(Obstacle::Mtu(_)) => dropped(DropReason::TooBig),
+        Err(Obstacle::NoRoute) => dropped(DropReason::NoRoute),
+    }
+}
+
 /// Sends on an ICMP error about a redirected flow that has been translated. Nobody is told where that fails.
 #[inline(always)]
 pub fn redirect_error(skb: *mut __sk_buff, link: LinkHeader, rewrite: &QuotedRewrite) -> i32 {

@@ -17,7 +17,7 @@ use gateway_ebpf::verdict::{Shortage, Verdict};
 use gateway_ebpf::{egress, icmp, ingress};
 
 use crate::maps::{Maps, Scratch, count_drop, scratch};
-use crate::redirect::{redirect, redirect_error};
+use crate::redirect::{redirect, redirect_error, relay};
 
 /// The next program of the chain decides (`include/uapi/linux/bpf.h`, `TCX_NEXT`); never `TC_ACT_OK`, which would
 /// end the chain.
@@ -83,6 +83,10 @@ fn decide_and_apply(skb: *mut __sk_buff, link: LinkHeader, hook: Hook, scratch: 
         Verdict::Redirect(rewrite) => match hook {
             Hook::Ingress => Ok(redirect(skb, link, &rewrite)),
             // No such flow is looked for there.
+            Hook::Egress => Ok(TCX_NEXT),
+        },
+        Verdict::Relay(headers, node) => match hook {
+            Hook::Ingress => Ok(relay(skb, link, headers, &node)),
             Hook::Egress => Ok(TCX_NEXT),
         },
         Verdict::Icmp => Ok(icmp_message(skb, link, hook)),

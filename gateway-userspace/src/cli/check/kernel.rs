@@ -12,6 +12,7 @@ use crate::dataplane::{Scope, hooks};
 const OLDEST_KERNEL: (u32, u32) = (6, 6);
 
 const CAP_NET_ADMIN: u32 = 12;
+const CAP_NET_RAW: u32 = 13;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
@@ -107,7 +108,7 @@ fn capabilities() -> Finding {
     };
     let missing = missing_capabilities(effective);
     if missing.is_empty() {
-        Finding::ok("capabilities", "BPF, NET_ADMIN and PERFMON are there")
+        Finding::ok("capabilities", "BPF, NET_ADMIN, NET_RAW and PERFMON are there")
     } else {
         Finding::fail("capabilities", format!("{} missing: run as root, or grant them", missing.join(" and ")))
     }
@@ -127,9 +128,8 @@ fn missing_capabilities(effective: u64) -> Vec<&'static str> {
             missing.push(name);
         }
     }
-    if !has(CAP_NET_ADMIN) {
-        missing.push("CAP_NET_ADMIN");
-    }
+    let others = [("CAP_NET_ADMIN", CAP_NET_ADMIN), ("CAP_NET_RAW", CAP_NET_RAW)];
+    missing.extend(others.into_iter().filter(|(_, capability)| !has(*capability)).map(|(name, _)| name));
     missing
 }
 
@@ -148,11 +148,11 @@ mod tests {
 
     #[test]
     fn missing_capabilities_are_named() {
-        let all = 1 << CAP_BPF | 1 << CAP_PERFMON | 1 << CAP_NET_ADMIN;
+        let net = 1 << CAP_NET_ADMIN | 1 << CAP_NET_RAW;
 
-        assert!(missing_capabilities(all).is_empty());
-        assert!(missing_capabilities(1 << CAP_SYS_ADMIN | 1 << CAP_NET_ADMIN).is_empty());
-        assert_eq!(missing_capabilities(0), ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"]);
+        assert!(missing_capabilities(1 << CAP_BPF | 1 << CAP_PERFMON | net).is_empty());
+        assert!(missing_capabilities(1 << CAP_SYS_ADMIN | net).is_empty());
+        assert_eq!(missing_capabilities(0), ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_NET_RAW"]);
     }
 
     #[test]

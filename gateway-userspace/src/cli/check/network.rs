@@ -5,7 +5,7 @@ use anyhow::Context;
 use super::Finding;
 use crate::host::Host;
 use crate::host::sysctl::Sysctl;
-use crate::host::uplinks::{Device, UplinkError};
+use crate::host::uplinks::{Device, LinkState, UplinkError};
 
 /// Of the values of `arp_ignore`, those with which an address of `lo` is answered on another device.
 const ARP_ANSWERED: [i64; 2] = [0, 3];
@@ -39,16 +39,16 @@ pub fn findings(interfaces: &[String]) -> anyhow::Result<(Vec<Device>, Vec<Findi
 fn interface(device: &Device) -> Finding {
     let subject = format!("interface {}", device.name);
     let kind = if device.ethernet { "Ethernet" } else { "without Ethernet headers" };
-    if device.up {
-        Finding::ok(subject, format!("up, {kind}"))
-    } else {
-        Finding::warn(subject, format!("down: run `ip link set {} up`", device.name))
+    match device.state {
+        LinkState::Down => Finding::warn(subject, format!("down: run `ip link set {} up`", device.name)),
+        LinkState::Unconnected | LinkState::Running => Finding::ok(subject, format!("up, {kind}")),
     }
 }
 
 fn loopback(host: &mut Host) -> Option<Finding> {
     let lo = host.devices_named(&["lo".to_owned()]).ok()?.pop()?;
-    (!lo.up).then(|| Finding::fail("interface lo", "down, so the host does not accept VIPs: run `ip link set lo up`"))
+    (lo.state == LinkState::Down)
+        .then(|| Finding::fail("interface lo", "down, so the host does not accept VIPs: run `ip link set lo up`"))
 }
 
 fn forwarding(uplinks: &[Device]) -> Vec<Finding> {

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 
 use super::{Settings, Status, start};
 use crate::kubernetes::fake_server::FakeServer;
-use crate::kubernetes::{Facts, Seen};
+use crate::kubernetes::{Facts, Peer, Seen, Stance};
 use crate::source::pod::READINESS_GATES;
 use crate::source::{Kind, Name, ObjectId, Origin, manifest};
 use crate::translate::statuses::{Condition, ObjectStatus, Truth, UpstreamStatus};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use super::super::address_pool::{AddressRange, MAX_POOL_ENTRIES};
+use super::super::address_pool::{ANNOUNCE, AddressRange, MAX_POOL_ENTRIES};
 use super::super::cluster_link::{ALL_NAMESPACES, MAX_ALLOWED_NAMESPACES, MAX_REMOTE_NAMESPACES};
 use super::super::upstream::{MAX_UPSTREAM_SERVICES, UpstreamSpec};
 use super::super::{AddressPool, ClusterLink, Upstream};
@@ -105,6 +105,7 @@ impl Findings<'_> {
         if let Some(selector) = &spec.namespace_selector {
             self.selector("spec.namespaceSelector", selector);
         }
+        self.choose("spec.announce", spec.announce.as_ref(), "a way to announce addresses", &ANNOUNCE);
     }
 
     pub(super) fn cluster_link(&mut self, link: &ClusterLink) {

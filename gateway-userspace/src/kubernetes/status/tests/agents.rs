@@ -91,6 +91,50 @@ async fn a_new_agent_of_a_node_replaces_the_one_before_which_then_keeps_quiet() 
     assert_eq!(holder(), None);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_successor_on_the_same_node_finds_the_lease_where_it_was() {
+    let server = FakeServer::default();
+    let lease = "/apis/coordination.k8s.io/v1/namespaces/beeline-system/leases/beeline-node-a";
+    let a = Agent::start(&server, "a");
+    a.until("it lives", || server.get(lease).is_some()).await;
+
+    a.status.hand_over();
+    a.status.shutdown().await;
+
+    assert_ne!(server.get(lease), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn agents_tell_each_other_where_their_nodes_are_and_whether_they_leave() {
+    const NODE: &str = "/api/v1/nodes/a";
+    let server = FakeServer::default();
+    let node = |labels: Value, ready: &str| json!({ "metadata": { "labels": labels }, "status": { "conditions": [{ "type": "Ready", "status": ready }] } });
+    server.put(NODE, node(json!({}), "True"));
+    let (a, b) = (Agent::start(&server, "a"), Agent::start(&server, "b"));
+    let stance = Stance { addresses: vec!["192.0.2.1/24".parse().unwrap()], ..Stance::default() };
+    let heard = b.status.peers();
+    let is_leaving = |leaving| {
+        let peer = heard.borrow().as_ref().and_then(|heard| heard.peers.get("a").cloned());
+        peer == Some(Peer { addresses: stance.addresses.clone(), leaving })
+    };
+
+    a.status.stand(stance.clone());
+    b.status.stand(Stance { shares: true, ..Stance::default() });
+    wait_until(&[&a, &b], "b hears of a", || is_leaving(false)).await;
+
+    let excluded = json!({ "node.kubernetes.io/exclude-from-external-load-balancers": "" });
+    for (unfit, fit) in [(node(excluded, "True"), "True"), (node(json!({}), "Unknown"), "True")] {
+        server.put(NODE, unfit);
+        wait_until(&[&a, &b], "others shall answer", || is_leaving(true)).await;
+        server.put(NODE, node(json!({}), fit));
+        wait_until(&[&a, &b], "it answers again", || is_leaving(false)).await;
+    }
+    let start = tokio::time::Instant::now();
+    a.status.stand(Stance { leaving: true, ..stance.clone() });
+    wait_until(&[&a, &b], "it is about to end", || is_leaving(true)).await;
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
 #[tokio::test]
 async fn all_of_it_works_over_a_socket() {
     let server = server_with_upstream();

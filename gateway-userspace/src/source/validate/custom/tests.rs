@@ -28,6 +28,11 @@ fn an_address_pool_is_refused_by_the_entry_that_is_wrong() {
                 "{addresses: [192.0.2.0/24, 192.0.2.9-192.0.2.1]}",
                 &["spec.addresses[1]: `192.0.2.9-192.0.2.1` is reversed: write 192.0.2.1-192.0.2.9"],
             ),
+            ("{addresses: [192.0.2.0/24], announce: Neighbor}", &[]),
+            (
+                "{addresses: [192.0.2.0/24], announce: BGP}",
+                &["spec.announce: `BGP` is not a way to announce addresses: use one of Neighbor, None"],
+            ),
             ("{addresses: [192.0.2.0/24], priorty: 1}", &["spec.priorty: unknown field: did you mean `priority`?"]),
             (
                 "{addresses: [192.0.2.0/24], namespaceSelector: {matchExpressions: [{key: a, operator: In}]}}",
