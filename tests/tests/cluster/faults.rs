@@ -338,12 +338,12 @@ fn an_object_that_makes_no_sense_is_named_and_the_others_are_followed() -> Resul
     ground.wait_for_pods(VIP, &["v1"])?;
     ground.wait_until_ready()?;
     ground.assert_said_once(since, "shop/odd");
-    // Listed anew, it is not there any more.
+    // Listed anew, it is not there any more. Each kind is in its own time.
     ground.between.set(Fault::Gone);
-    ground.between.wait_until_met(1)?;
+    ground.wait_for_no_problem()?;
     ground.between.set(Fault::None);
 
-    ground.wait_for_no_problem()?;
+    ground.wait_until_ready()?;
     traffic.finish()
 }
 
