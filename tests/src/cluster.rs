@@ -87,6 +87,13 @@ impl Cluster {
         &self.client
     }
 
+    /// A host of the cluster's network: a node by its name, or `router`.
+    pub fn host(&self, name: &str) -> Result<Namespace> {
+        let client = self.client.name();
+        let prefix = client.strip_suffix("client").with_context(|| format!("{client} is no client's namespace"))?;
+        Namespace::existing(&format!("{prefix}{name}"))
+    }
+
     /// Gives the cluster the address pool of the examples, with the addresses that this cluster's hosts route to it.
     pub fn apply_address_pool(&self) -> Result<()> {
         let example = Path::new(&folder("examples/httpbin")?).join("address-pool.yaml");

@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::binaries;
@@ -37,7 +37,7 @@ impl Way {
     pub const ALL: [Self; 3] = [Self::Tcp, Self::Connected, Self::Unconnected];
 
     /// The word on the command line.
-    fn word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
             Self::Connected => "connected",
@@ -95,16 +95,37 @@ fn named(error: &io::Error) -> String {
     format!("{:?}", error.kind())
 }
 
-/// Makes this many attempts, each with a socket of its own.
-pub fn attempt(way: Way, target: SocketAddr, source: Option<IpAddr>, count: usize) -> Report {
-    let mut report = Report::default();
-    for _ in 0..count {
-        report.add(match way {
-            Way::Tcp => connection(target),
-            Way::Connected | Way::Unconnected => open(way, target, source).and_then(|socket| ask(&socket, way, target)),
-        });
+/// Attempts to reach a frontend, each with a socket of its own.
+#[derive(Clone, Debug, Args)]
+pub struct Attempts {
+    /// How to reach the target
+    pub way: Way,
+    /// Where to; an IPv4 address in its v4-mapped form is reached by a socket of IPv6
+    pub target: SocketAddr,
+    /// Sockets to try, one after the other
+    #[arg(long, default_value_t = 1)]
+    pub count: usize,
+    /// The address to bind a socket of UDP to
+    #[arg(long)]
+    pub source: Option<IpAddr>,
+}
+
+impl Attempts {
+    /// Makes them, and reports in JSON.
+    pub fn run(&self) -> Result<()> {
+        let Self { way, target, count, source } = *self;
+        let mut report = Report::default();
+        for _ in 0..count {
+            report.add(match way {
+                Way::Tcp => connection(target),
+                Way::Connected | Way::Unconnected => {
+                    open(way, target, source).and_then(|socket| ask(&socket, way, target))
+                }
+            });
+        }
+        println!("{}", serde_json::to_string(&report)?);
+        Ok(())
     }
-    report
 }
 
 /// Sends a datagram on one socket for each line of standard input and says what came of it, until the input ends. A line

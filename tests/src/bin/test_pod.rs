@@ -1,15 +1,19 @@
-//! Plays Pods: HTTP, TCP echo and UDP echo that say who answers. Told no Pod, it is the one it runs in.
+//! Plays Pods: HTTP, TCP echo and UDP echo that say who answers. Told no Pod, it is the one it runs in. In a Pod it is
+//! also the client that others run beside it.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use beeline_tests::socket_client::Attempts;
 use beeline_tests::{load, pod};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 /// Plays one Pod or several until SIGTERM.
 #[derive(Parser)]
-#[command(name = "beeline-test-pod")]
+#[command(name = "beeline-test-pod", args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    client: Option<Client>,
     /// A Pod to play; may be given several times [default: this host's name, on all its addresses]
     #[arg(long = "pod", value_name = "NAME=ADDRESS[,ADDRESS]")]
     pods: Vec<pod::Pod>,
@@ -33,8 +37,18 @@ struct Arguments {
     drain: u64,
 }
 
+/// What it does instead of playing a Pod.
+#[derive(Subcommand)]
+enum Client {
+    /// Reach for a frontend, and report in JSON who answered
+    Attempt(Attempts),
+}
+
 fn main() -> Result<()> {
     let mut arguments = Arguments::parse();
+    if let Some(Client::Attempt(attempts)) = arguments.client {
+        return attempts.run();
+    }
     if arguments.pods.is_empty() {
         arguments.pods.push(pod::Pod::own()?);
     }

@@ -61,18 +61,10 @@ impl Drop for OnSegment<'_> {
     }
 }
 
-/// The namespaces of the cluster's network that have this in the place of the client's name.
-fn namespace(cluster: &Cluster, role: &str) -> Result<Namespace> {
-    let client = cluster.client().name();
-    let prefix = client.strip_suffix("client").with_context(|| format!("{client} is no client's namespace"))?;
-    Namespace::existing(&format!("{prefix}{role}"))
-}
-
 /// The nodes' names by the address of their link, as `ip` writes it.
 fn nodes_by_hardware(cluster: &Cluster) -> Result<BTreeMap<String, String>> {
-    let pair = |node: &beeline_tests::cluster::Node| {
-        Ok((segment::hardware(&namespace(cluster, &node.name)?)?, node.name.clone()))
-    };
+    let pair =
+        |node: &beeline_tests::cluster::Node| Ok((segment::hardware(&cluster.host(&node.name)?)?, node.name.clone()));
     cluster.nodes().iter().map(pair).collect()
 }
 
@@ -178,7 +170,7 @@ fn a_vip_whose_node_is_cut_off_is_found_at_another_and_returns() -> Result<()> {
     let frontends = workload.start(&sandbox)?;
     workload.wait_until_programmed(&cluster, &sandbox, &frontends)?;
     let _on_segment = OnSegment::new(&cluster, frontends.iter().map(SocketAddr::ip))?;
-    let router = namespace(&cluster, "router")?;
+    let router = cluster.host("router")?;
 
     for frontend in frontends {
         let first = owner(&cluster, frontend.ip(), |_| true)?;

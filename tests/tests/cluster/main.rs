@@ -7,6 +7,7 @@ mod access;
 mod announce;
 mod faults;
 mod gates;
+mod inside;
 mod install;
 mod leader;
 mod lifecycle;
