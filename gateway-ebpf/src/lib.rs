@@ -77,7 +77,9 @@ pub fn ingress<'a, T: Tables>(
         Transport::FirstFragment | Transport::Fragment => at_vip(headers, Verdict::Drop(DropReason::Fragment), tables),
         Transport::Other => at_vip(headers, Verdict::Drop(DropReason::Protocol), tables),
         Transport::Malformed => at_vip(headers, Verdict::Drop(DropReason::Malformed), tables),
-        Transport::Truncated => at_vip(headers, Verdict::Truncated(Shortage::Ours), tables),
+        Transport::Truncated if tables.is_vip(&headers.flow.destination) => Verdict::Truncated(Shortage::Ours),
+        // It may be the reply of a Pod elsewhere.
+        Transport::Truncated => Verdict::Truncated(Shortage::Unknown),
     }
 }
 

@@ -124,6 +124,11 @@ impl Dataplane {
         attach::attach(&mut self.ebpf, &self.directory, uplinks)
     }
 
+    /// The names of the devices that have links now, an earlier agent's included.
+    pub fn linked(&self) -> Result<Vec<String>, Error> {
+        attach::linked(&self.directory)
+    }
+
     /// Gives sockets of this scope their backends before there is a packet; without one, no sockets.
     pub fn select_sockets(&mut self, scope: Option<&Scope>) -> Result<Attached, Error> {
         sockets::select(&mut self.ebpf, &self.directory, scope)

@@ -37,7 +37,7 @@ pub use change::Change;
 pub use connect::Settings;
 pub use facts::Facts;
 pub use known::{News, ServiceNews};
-pub use peers::{Heard, Peer, Peers, Stance};
+pub use peers::{GONE_AFTER, Heard, Peer, Peers, Stance};
 pub use seen::Seen;
 pub use source::KubernetesSource;
 pub use status::{Settings as StatusSettings, Status};

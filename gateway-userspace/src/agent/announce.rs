@@ -25,14 +25,15 @@ use self::book::{Answerer, Book, Moment};
 use self::order::{Neighbourhood, Owner};
 use self::probing::Probing;
 use crate::host::segment::{Claim, Link, Segments};
-use crate::kubernetes::{Heard, Peer, Peers, Stance};
+use crate::kubernetes::{GONE_AFTER, Heard, Peer, Peers, Stance};
 use crate::model::{Announce, Model};
 use crate::reconcile::Duty;
 
 /// How often the datapath is told that this agent lives.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long the datapath answers without being told so: less than other agents take to see that this one is dead.
-const ANSWER_TIME: Duration = Duration::from_secs(30);
+/// How long the datapath answers without being told so: long enough for a dead agent to be mended, and less than other
+/// agents take to give its node up.
+const ANSWER_TIME: Duration = GONE_AFTER.saturating_sub(Duration::from_secs(30));
 
 /// An uplink as announcements need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,6 +148,11 @@ impl Announcer {
         self.book.is_yielding()
     }
 
+    /// Whether this agent leaves, and nobody is left who could still take a VIP over.
+    pub fn has_left(&self) -> bool {
+        self.leaving && self.is_informed() && !self.book.is_yielding()
+    }
+
     /// What the other agents must know, and whether this one must know of them.
     pub fn stance(&self) -> Stance {
         let Peer { addresses, leaving } = self.word();
@@ -201,9 +207,9 @@ impl Announcer {
         self.book.announced_by_another(claim.address, self.is_informed()) || has_returned
     }
 
-    /// Does what is due but for announcements, which come after the maps: see [`Announcer::announce`]. Says how long the
-    /// datapath shall answer if it is to be told.
-    pub fn turn(&mut self, now: Instant) -> Option<AnswerTime> {
+    /// Does what is due but for announcements, which come after the maps: see [`Announcer::announce`]. To be asked only when
+    /// [`Announcer::next`] has nothing left to hear: what was not heard yet is no silence.
+    pub fn turn(&mut self, now: Instant) {
         if self.can_probe() {
             let died = self.probing.judge(now);
             self.ask(now);
@@ -217,6 +223,10 @@ impl Announcer {
             self.probing.pause();
         }
         self.book.pass(now);
+    }
+
+    /// How long the datapath shall answer, if it is to be told.
+    pub fn beat(&mut self, now: Instant) -> Option<AnswerTime> {
         if self.heartbeat.is_some_and(|heartbeat| now < heartbeat) {
             return None;
         }
@@ -263,6 +273,9 @@ impl Announcer {
     fn ask(&mut self, now: Instant) {
         let Some(segments) = &self.segments else { return };
         for target in self.probing.due(now) {
+            if uplinks_of(&self.uplinks, target).next().is_none() {
+                self.probing.not_asked(target);
+            }
             for uplink in uplinks_of(&self.uplinks, target) {
                 let own = uplink.addresses.iter().find(|subnet| subnet.contains(&target));
                 let own = match own.map(IpNet::addr) {

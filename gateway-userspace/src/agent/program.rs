@@ -87,6 +87,8 @@ pub struct Programmer {
     deadline: Option<Instant>,
     /// Whether a plan was not done whole, so that the reconciler is wrong about the maps.
     stale: bool,
+    /// Whether all flows were looked at since the maps were read: which addresses of the node they bear.
+    scanned: bool,
     /// Whether VIPs wait for their last flows to end, so that it matters when they have.
     waiting: bool,
 }
@@ -122,6 +124,7 @@ impl Programmer {
             attached: BTreeSet::new(),
             deadline: None,
             stale: false,
+            scanned: false,
             waiting: false,
         }
     }
@@ -218,10 +221,17 @@ impl Programmer {
             let _ended = timeout_at(limit.into(), self.parts.announcer.next()).await;
             self.attend();
         }
+        // Where there is nobody else, the datapath goes on without an agent.
+        if self.parts.announcer.has_left()
+            && let Err(error) = self.parts.dataplane.answer_until(u64::MAX)
+        {
+            debug!(%error, "the datapath cannot be told to go on answering");
+        }
     }
 
     /// Does what is due on the segments of VIPs, and what was settled there.
     pub fn attend(&mut self) {
+        self.parts.announcer.turn(Instant::now());
         if let Err(failure) = self.share_vips() {
             self.failed(&failure);
         }
@@ -229,16 +239,9 @@ impl Programmer {
 
     /// The datapath answers for a VIP before this is announced, and as long as the agent lives.
     fn share_vips(&mut self) -> anyhow::Result<()> {
-        let Parts { announcer, dataplane, reconciler, state, .. } = &mut self.parts;
         let now = Instant::now();
-        match announcer.turn(now) {
-            Some(AnswerTime::Always) => dataplane.answer_until(u64::MAX)?,
-            Some(AnswerTime::For(time)) => {
-                let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-                dataplane.answer_until(monotonic_ns().saturating_add(time_ns))?;
-            }
-            None => {}
-        }
+        self.go_on_answering(now)?;
+        let Parts { announcer, dataplane, reconciler, state, .. } = &mut self.parts;
         if announcer.take_changed() {
             dataplane.assign(&reconciler.assign(&announcer.duties()))?;
             let answerers = announcer.answerers();
@@ -248,6 +251,20 @@ impl Programmer {
             }
         }
         self.parts.announcer.announce(now);
+        Ok(())
+    }
+
+    /// Has the datapath answer as long as this agent lives, whatever else fails.
+    fn go_on_answering(&mut self, now: Instant) -> anyhow::Result<()> {
+        let Parts { announcer, dataplane, .. } = &mut self.parts;
+        match announcer.beat(now) {
+            Some(AnswerTime::Always) => dataplane.answer_until(u64::MAX)?,
+            Some(AnswerTime::For(time)) => {
+                let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+                dataplane.answer_until(monotonic_ns().saturating_add(time_ns))?;
+            }
+            None => {}
+        }
         Ok(())
     }
 
@@ -276,6 +293,10 @@ impl Programmer {
         let failure = format!("{failure:#}");
         error!("reconcile failed, trying again: {failure}");
         self.stale = true;
+        self.scanned = false;
+        if let Err(failure) = self.go_on_answering(Instant::now()) {
+            debug!("the datapath cannot be told to go on answering: {failure:#}");
+        }
         self.parts.host.look_again();
         self.deadline = Some(Instant::now() + RETRY);
         if self.parts.state.failure.as_ref() != Some(&failure) {
@@ -291,7 +312,8 @@ impl Programmer {
         let began = sweep.began.saturating_duration_since(self.parts.epoch);
         self.parts.reconciler.release_idle_vips(&busy, began);
         self.parts.reconciler.release_idle_sources(&sweep.round.sources, began);
-        if self.waiting {
+        let is_first = !std::mem::replace(&mut self.scanned, true);
+        if self.waiting || is_first {
             self.reconcile(Cause::Deadline, Instant::now());
         }
     }
@@ -304,7 +326,7 @@ impl Programmer {
 
     /// One pass. VIPs leave the host before their guard and join it after, so none is ever there without guard.
     fn apply(&mut self) -> anyhow::Result<Outcome> {
-        let Self { parts, attached, .. } = self;
+        let Self { parts, attached, scanned, .. } = self;
         let Parts {
             host, dataplane, reconciler, uplinks, epoch, sockets, health_ports, config, announcer, source, ..
         } = parts;
@@ -318,7 +340,12 @@ impl Programmer {
         let devices = host.devices_named(uplinks).context("devices cannot be listed")?;
         // Replies come in by the devices that lead to Pods elsewhere, or at those that have the address they are sent to.
         let inward = host.devices_of(&plan.devices, &plan.sources).context("devices cannot be listed")?;
-        let wanted: BTreeSet<Uplink> = devices.iter().chain(&inward).map(uplink).collect();
+        let mut wanted: BTreeSet<Uplink> = devices.iter().chain(&inward).map(uplink).collect();
+        if !*scanned {
+            // Old flows may bear addresses that nobody knows of yet.
+            let linked = host.devices_named(&dataplane.linked()?).context("devices cannot be listed")?;
+            wanted.extend(linked.iter().map(uplink));
+        }
         if !wanted.is_subset(attached) {
             // Nobody is sent to a Pod elsewhere before its replies are met. What fails here fails below, too.
             let _ = attach(dataplane, &wanted.union(&still_there(host, attached)?).cloned().collect());

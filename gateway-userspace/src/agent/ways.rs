@@ -60,7 +60,9 @@ pub fn problem(unreachable: &Unreachable) -> Problem {
              give an address to the device that leads there"
         )
     } else {
-        format!("no route to {example}{others}: connections there are dropped: let the node route to all Pods")
+        format!(
+            "no route to {example}{others}: connections there are dropped: let the node route to all Pods (its own addresses are none)"
+        )
     };
     Problem::of_file("", message)
 }

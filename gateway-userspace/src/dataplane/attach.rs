@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 use aya::programs::links::{FdLink, LinkError};
@@ -94,6 +94,13 @@ pub(super) fn attach(ebpf: &mut Ebpf, directory: &Directory, uplinks: &[Uplink])
         }
     }
     first_error.map_or(Ok(attached), Err)
+}
+
+/// The names of the devices that have links.
+pub(super) fn linked(directory: &Directory) -> Result<Vec<String>, Error> {
+    let links = bpffs::entries(&directory.links())?;
+    let device = |path: &PathBuf| Some(bpffs::name(path).strip_suffix("-ingress")?.replace(':', "."));
+    Ok(links.iter().filter_map(device).collect())
 }
 
 /// Makes sure that a link exists, sits where it shall, and runs this agent's program.

@@ -26,8 +26,16 @@ use super::prefixes::Prefixes;
 const KINDS: [RouteType; 5] =
     [RouteType::Unicast, RouteType::BlackHole, RouteType::Unreachable, RouteType::Prohibit, RouteType::Throw];
 
-/// The errors by which the kernel says that it has no route, or one that leads nowhere.
-const NOWHERE: [i32; 5] = [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::EACCES, libc::EINVAL, libc::EAGAIN];
+/// The errors by which the kernel says that it has no route, or one that leads nowhere, or nothing of that family at all.
+const NOWHERE: [i32; 7] = [
+    libc::ENETUNREACH,
+    libc::EHOSTUNREACH,
+    libc::EACCES,
+    libc::EINVAL,
+    libc::EAGAIN,
+    libc::EOPNOTSUPP,
+    libc::EAFNOSUPPORT,
+];
 
 /// The way to an address.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::node_lease::{DEAD_AFTER, NODE_LABEL, node_of};
+use super::node_lease::{NODE_LABEL, node_of};
 
 /// The annotation of a node's Lease that says its addresses on the segments that clients come by.
 const ADDRESSES_ANNOTATION: &str = "beeline.dev/node-addresses";
@@ -25,6 +25,10 @@ const LEAVING_ANNOTATION: &str = "beeline.dev/leaving";
 
 /// Our own Lease is renewed every 10 s, and we see that, too: after a longer silence we were blind, and nobody else dead.
 const SILENCE: Duration = Duration::from_secs(20);
+
+/// When others take the VIPs of a node whose agent does not renew its Lease, though the node may live: until then its datapath
+/// goes on without the agent. A node that is dead itself is noticed on the segment, within seconds.
+pub const GONE_AFTER: Duration = Duration::from_secs(330);
 
 /// What an agent says of its node to the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -172,7 +176,7 @@ impl Roll {
 
     /// Those that live; nothing while not all are known.
     fn living(&self, now: Instant) -> Option<Peers> {
-        let living = self.agents.iter().filter(|(_, agent)| now < agent.renewed + DEAD_AFTER);
+        let living = self.agents.iter().filter(|(_, agent)| now < agent.renewed + GONE_AFTER);
         self.is_whole.then(|| living.map(|(node, agent)| (node.clone(), agent.peer.clone())).collect())
     }
 }
@@ -224,7 +228,7 @@ mod tests {
         let start = Instant::now();
         let mut roll = roll(&["n1", "n2", "n3"], start);
         let mut now = start;
-        for version in 2..6 {
+        for version in 2..38 {
             now += Duration::from_secs(9);
             roll.note(Event::Apply(lease("n1", version, &Peer::default())), now);
         }
@@ -233,7 +237,7 @@ mod tests {
         roll.note(Event::Delete(lease("n3", 2, &Peer::default())), now);
         assert_eq!(living(&roll, now), ["n1", "n2"]);
         now += Duration::from_secs(9);
-        roll.note(Event::Apply(lease("n1", 6, &Peer::default())), now);
+        roll.note(Event::Apply(lease("n1", 38, &Peer::default())), now);
         assert_eq!(living(&roll, now), ["n1"]);
     }
 

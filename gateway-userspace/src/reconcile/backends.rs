@@ -203,7 +203,8 @@ impl Backends {
         let entry = self.taken.get_mut(&backend)?;
         let way = match entry.place() {
             Place::Here => Way::Local,
-            Place::Elsewhere => ways.way(&backend.address),
+            // Whoever says that a Pod elsewhere has an address of this very node may not be trusted with the node's services.
+            Place::Elsewhere => Some(ways.way(&backend.address)).filter(|way| *way != Way::Local).unwrap_or(Way::None),
         };
         match way {
             Way::None | Way::NoSource => self.unreachable.insert(backend, way == Way::NoSource),

@@ -234,7 +234,7 @@ impl<'a> Cluster<'a> {
         port: Port,
         service_port: &ServicePort,
     ) -> Option<Candidate<'a>> {
-        let address = endpoint.address?;
+        let address = endpoint.address.filter(is_of_a_pod)?;
         let Endpoint { mut ready, serving, mut terminating, .. } = *endpoint;
         let target = endpoint.pod.as_ref();
         let name = target.map(|target| (target.namespace.as_deref().unwrap_or(namespace), &*target.name));
@@ -334,6 +334,16 @@ impl Candidate<'_> {
             None => self.backend.address.to_string(),
         }
     }
+}
+
+/// Whether an address may be a Pod's. An API server lets no other into a slice, but not every API server is to be trusted:
+/// a node's loopback services and its cloud's metadata are nobody's backends.
+fn is_of_a_pod(address: &IpAddr) -> bool {
+    let is_link_local = match address {
+        IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
+        IpAddr::V6(address) => address.is_unicast_link_local() || address.to_ipv4_mapped().is_some(),
+    };
+    !(address.is_unspecified() || address.is_loopback() || address.is_multicast() || is_link_local)
 }
 
 /// TCP or UDP, or nothing for a protocol that we do not balance.

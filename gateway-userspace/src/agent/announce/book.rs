@@ -68,6 +68,8 @@ struct Entry {
     due: Option<Instant>,
     /// Another node has announced it while nobody could say whose it is.
     is_conceded: bool,
+    /// Where packets can be sent on to the node that answers if this one does not.
+    stand_in: Option<IpAddr>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +110,7 @@ impl Book {
     /// Says who answers for a VIP, and who would if that one did not.
     pub fn settle(&mut self, vip: Address, answerer: Answerer, next: Option<&Colleague>, moment: &Moment<'_>) {
         let entry = self.entries.entry(vip).or_default();
+        entry.stand_in = next.and_then(|next| next.relay);
         if entry.is_conceded && !moment.is_informed {
             return;
         }
@@ -159,9 +162,13 @@ impl Book {
         }
     }
 
-    /// Announces all VIPs of this node once more: a link has come up.
+    /// Announces all VIPs of this node once more: a link has come up. Whoever stood in meanwhile has connections.
     pub fn announce_again(&mut self, now: Instant) {
         for entry in self.entries.values_mut().filter(|entry| entry.answers && entry.yields.is_none()) {
+            if entry.relay.is_none() {
+                entry.relay = entry.stand_in.map(|to| Relay { to, until: now + RELAY_TIME });
+                self.is_changed |= entry.relay.is_some();
+            }
             entry.announce(now);
         }
     }

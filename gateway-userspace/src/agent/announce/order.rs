@@ -33,6 +33,9 @@ pub struct Neighbourhood {
     nodes: BTreeMap<String, Node>,
 }
 
+/// How many of those that come after the owner watch each other: more would only make noise on the segment.
+const WATCHMEN: usize = 2;
+
 /// Another node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Colleague {
@@ -60,7 +63,8 @@ pub struct Ranking {
     pub owner: Owner,
     /// Who would, if the owner did not.
     pub next: Option<Colleague>,
-    /// Whose life matters to this node: the last one before it that lives, and the dead ones, which may return.
+    /// Whose life matters to this node, if it may soon have to answer: the last one before it that lives, and the dead ones,
+    /// which may return.
     pub watched: Vec<IpAddr>,
 }
 
@@ -68,10 +72,15 @@ pub struct Ranking {
 type Rank<'a> = (bool, Reverse<u64>, &'a str);
 
 impl Neighbourhood {
-    /// The nodes that live and share a segment with this one; nothing if this node is not known to live itself. What its
+    /// The nodes that live and share a segment with this one; nothing if this node is not known to live itself, or has no
+    /// address while others have. What its
     /// agent says of it counts before the others know it; that it leaves, its Lease may say for other reasons.
     pub fn of(own: &str, word: &Peer, peers: &Peers) -> Option<Self> {
         peers.get(own)?;
+        // A node that lost its addresses for a moment is on no segment: others are not gone for that.
+        if word.addresses.is_empty() && peers.values().any(|peer| !peer.addresses.is_empty()) {
+            return None;
+        }
         let mut nodes = BTreeMap::new();
         for (name, peer) in peers {
             let addresses = if name == own { &word.addresses } else { &peer.addresses };
@@ -115,6 +124,7 @@ impl Neighbourhood {
         let own = own.filter(|_| candidates.clone().any(|(name, _)| *name == self.own));
         let (mut first, mut second, mut before) = (None, None, None);
         let mut watched = Vec::new();
+        let mut living_before = 0;
         for (name, node) in candidates {
             let rank = node.rank(number, name);
             let is_dead = *name != self.own && node.probe().is_some_and(|probe| dead.contains(&probe));
@@ -123,6 +133,7 @@ impl Neighbourhood {
                 watched.extend(node.probe().filter(|_| is_before));
                 continue;
             }
+            living_before += usize::from(is_before);
             if is_before && before.is_none_or(|(nearest, _)| nearest < rank) {
                 before = Some((rank, node.probe()));
             }
@@ -133,6 +144,9 @@ impl Neighbourhood {
             }
         }
         watched.extend(before.and_then(|(_, probe)| probe));
+        if living_before > WATCHMEN {
+            watched.clear();
+        }
         let (_, _, name) = first?;
         let next = second.map(|(_, _, name)| self.colleague(name, ip));
         Some(Ranking { owner: self.owner(name, ip), next, watched })

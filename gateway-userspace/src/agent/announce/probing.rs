@@ -49,6 +49,13 @@ impl Probing {
         .collect()
     }
 
+    /// A node could not be asked, so its silence says nothing.
+    pub fn not_asked(&mut self, address: IpAddr) {
+        if let Some(target) = self.targets.get_mut(&address) {
+            target.unanswered = 0;
+        }
+    }
+
     /// A node has answered; says whether it was taken for dead.
     pub fn answered(&mut self, address: IpAddr) -> bool {
         let Some(target) = self.targets.get_mut(&address) else { return false };

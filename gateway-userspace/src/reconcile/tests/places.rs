@@ -118,13 +118,15 @@ fn a_backend_without_a_way_is_programmed_without_source_and_named() {
 }
 
 #[test]
-fn an_address_of_this_very_node_is_here_whoever_says_otherwise() {
+fn nobody_elsewhere_has_an_address_of_this_very_node() {
     let mut world = World::new(CAPACITIES);
     world.routes.others.insert(backend(3).address, Way::Local);
 
-    world.plan(&one(3));
+    let plan = world.plan(&one(3));
 
-    assert_eq!(world.maps.backends[0].place(), Some(Place::Here));
+    assert_eq!(plan.unreachable.map(|unreachable| unreachable.backends), Some(1));
+    assert_eq!(world.maps.backends[0].source, Address::UNSPECIFIED);
+    assert_eq!(world.maps.backends[0].place(), Some(Place::Elsewhere));
     world.restart();
     assert_eq!(world.plan(&one(3)).writes, []);
 }
