@@ -24,14 +24,13 @@ use gateway_common::Address;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use self::routes::Route;
-
 use self::addresses::HostAddress;
 use self::neighbours::Proxy;
 use self::netlink::Netlink;
 use self::routes::Routes;
 use self::sysctl::Sysctl;
 use self::uplinks::Device;
+use crate::reconcile::Way;
 
 /// The host's side of this network namespace.
 pub struct Host {
@@ -110,7 +109,7 @@ impl Host {
     }
 
     /// The way by which packets get to an address.
-    pub fn route(&mut self, to: Address) -> io::Result<Route> {
+    pub fn route(&mut self, to: Address) -> io::Result<Way> {
         let Self { netlink, routes, known } = self;
         routes.route(to, known.addresses(netlink)?)
     }

@@ -4,7 +4,7 @@ use std::io;
 
 use gateway_common::Address;
 
-use crate::host::{Host, Route};
+use crate::host::Host;
 use crate::reconcile::{Unreachable, Way, Ways};
 use crate::source::Problem;
 
@@ -40,12 +40,7 @@ impl Ways for HostWays<'_> {
 
     fn way(&mut self, to: &Address) -> Way {
         let answer = self.host.route(*to);
-        match self.or_fail(answer, Route::None) {
-            Route::Local => Way::Local,
-            Route::By { source, devices } => Way::By { source, devices },
-            Route::None => Way::None,
-            Route::NoSource => Way::NoSource,
-        }
+        self.or_fail(answer, Way::None)
     }
 }
 

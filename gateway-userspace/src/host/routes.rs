@@ -8,7 +8,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use gateway_common::Address;
 use ipnet::IpNet;
@@ -20,6 +19,7 @@ use super::Addresses;
 use super::addresses::LOOPBACK_INDEX;
 use super::netlink::Netlink;
 use super::prefixes::Prefixes;
+use crate::reconcile::Way;
 
 /// The kinds of routes that decide about addresses of others. Those of the host's own addresses, thousands of VIPs among
 /// them, need not be listed.
@@ -37,24 +37,6 @@ const NOWHERE: [i32; 7] = [
     libc::EAFNOSUPPORT,
 ];
 
-/// The way to an address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Route {
-    /// It is the host's own address.
-    Local,
-    /// Packets leave the host.
-    By {
-        /// What they bear as their source.
-        source: Address,
-        /// The devices they may take, by index.
-        devices: Arc<[u32]>,
-    },
-    /// Nothing leads there.
-    None,
-    /// Packets could leave, but the host has no address that replies could come to.
-    NoSource,
-}
-
 /// The kernel's answers, as long as they hold.
 pub struct Routes {
     netlink: Netlink,
@@ -64,7 +46,7 @@ pub struct Routes {
     /// The host's addresses at the last look, but for VIPs.
     own: BTreeMap<Address, u32>,
     /// What the kernel said about an address of each prefix.
-    answers: HashMap<IpNet, (IpAddr, Route)>,
+    answers: HashMap<IpNet, (IpAddr, Way)>,
     /// The addresses that were asked about since answers changed.
     asked: BTreeSet<Address>,
 }
@@ -106,10 +88,10 @@ impl Routes {
     }
 
     /// The way to an address.
-    pub(super) fn route(&mut self, to: Address, addresses: &Addresses) -> io::Result<Route> {
+    pub(super) fn route(&mut self, to: Address, addresses: &Addresses) -> io::Result<Way> {
         self.asked.insert(to);
         if addresses.foreign.contains_key(&to) {
-            return Ok(Route::Local);
+            return Ok(Way::Local);
         }
         let ip = to.to_ip();
         let prefix = self.prefixes.longest(ip);
@@ -149,7 +131,7 @@ fn ask(
     prefix: IpNet,
     ip: IpAddr,
     addresses: &Addresses,
-) -> io::Result<Route> {
+) -> io::Result<Way> {
     let mut request = RouteMessage::default();
     request.header.address_family = family(ip);
     request.header.destination_prefix_length = if ip.is_ipv4() { 32 } else { 128 };
@@ -157,16 +139,16 @@ fn ask(
     match netlink.ask(RouteNetlinkMessage::GetRoute(request)) {
         Ok(RouteNetlinkMessage::NewRoute(answer)) => Ok(read(&answer, prefixes.hops(&prefix), addresses)),
         Ok(_) => Err(io::Error::other(format!("the kernel's answer about the route to {ip} is none"))),
-        Err(error) if error.raw_os_error().is_some_and(|code| NOWHERE.contains(&code)) => Ok(Route::None),
+        Err(error) if error.raw_os_error().is_some_and(|code| NOWHERE.contains(&code)) => Ok(Way::None),
         Err(error) => Err(error),
     }
 }
 
-fn read(answer: &RouteMessage, hops: impl Iterator<Item = u32>, addresses: &Addresses) -> Route {
+fn read(answer: &RouteMessage, hops: impl Iterator<Item = u32>, addresses: &Addresses) -> Way {
     match answer.header.kind {
         RouteType::Unicast => {}
-        RouteType::Local => return Route::Local,
-        _ => return Route::None,
+        RouteType::Local => return Way::Local,
+        _ => return Way::None,
     }
     let mut devices: BTreeSet<u32> = hops.collect();
     let mut source = None;
@@ -183,8 +165,8 @@ fn read(answer: &RouteMessage, hops: impl Iterator<Item = u32>, addresses: &Addr
     // A reply to a VIP would go to whichever node answers for it; one to a link-local address would not find back.
     let usable = source.filter(|ip| !is_link_local(*ip)).map(Address::from);
     match usable.filter(|source| !addresses.ours.contains(source)) {
-        Some(source) => Route::By { source, devices: devices.into_iter().collect() },
-        None => Route::NoSource,
+        Some(source) => Way::By { source, devices: devices.into_iter().collect() },
+        None => Way::NoSource,
     }
 }
 
@@ -280,7 +262,7 @@ mod tests {
         Addresses { ours: vips.iter().copied().collect(), foreign: BTreeMap::new(), subnets: Vec::new() }
     }
 
-    fn read(answer: &RouteMessage, vips: &[Address]) -> Route {
+    fn read(answer: &RouteMessage, vips: &[Address]) -> Way {
         super::read(answer, [].into_iter(), &addresses(vips))
     }
 
@@ -288,7 +270,7 @@ mod tests {
     fn a_route_says_the_source_and_the_device_and_those_of_other_hops() {
         let answer = answer(RouteType::Unicast, SOURCE);
 
-        let by = |devices: &[u32]| Route::By { source: SOURCE, devices: devices.into() };
+        let by = |devices: &[u32]| Way::By { source: SOURCE, devices: devices.into() };
         assert_eq!(read(&answer, &[]), by(&[7]));
         assert_eq!(super::read(&answer, [9, 7, 3].into_iter(), &addresses(&[])), by(&[3, 7, 9]));
     }
@@ -299,15 +281,15 @@ mod tests {
         let mut without = answer(RouteType::Unicast, SOURCE);
         without.attributes.pop();
 
-        assert_eq!(read(&answer(RouteType::Unicast, SOURCE), &[SOURCE]), Route::NoSource, "a VIP");
-        assert_eq!(read(&answer(RouteType::Unicast, link_local), &[]), Route::NoSource);
-        assert_eq!(read(&without, &[]), Route::NoSource);
+        assert_eq!(read(&answer(RouteType::Unicast, SOURCE), &[SOURCE]), Way::NoSource, "a VIP");
+        assert_eq!(read(&answer(RouteType::Unicast, link_local), &[]), Way::NoSource);
+        assert_eq!(read(&without, &[]), Way::NoSource);
     }
 
     #[test]
     fn the_hosts_own_address_and_broadcasts_are_no_way_out() {
-        assert_eq!(read(&answer(RouteType::Local, SOURCE), &[]), Route::Local);
-        assert_eq!(read(&answer(RouteType::Broadcast, SOURCE), &[]), Route::None);
+        assert_eq!(read(&answer(RouteType::Local, SOURCE), &[]), Way::Local);
+        assert_eq!(read(&answer(RouteType::Broadcast, SOURCE), &[]), Way::None);
     }
 
     #[test]
@@ -336,7 +318,7 @@ mod tests {
 
         let route = routes.route(loopback, &addresses).expect("an answer");
 
-        assert!(matches!(route, Route::Local | Route::None), "{route:?}");
+        assert!(matches!(route, Way::Local | Way::None), "{route:?}");
         routes.look_again();
         assert_eq!(routes.version(&addresses).expect("a list"), version);
     }

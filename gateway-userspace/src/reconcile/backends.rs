@@ -203,8 +203,11 @@ impl Backends {
         let entry = self.taken.get_mut(&backend)?;
         let way = match entry.place() {
             Place::Here => Way::Local,
-            // Whoever says that a Pod elsewhere has an address of this very node may not be trusted with the node's services.
-            Place::Elsewhere => Some(ways.way(&backend.address)).filter(|way| *way != Way::Local).unwrap_or(Way::None),
+            Place::Elsewhere => match ways.way(&backend.address) {
+                // Whoever says that a Pod elsewhere has an address of this very node is not let at the node's services.
+                Way::Local => Way::None,
+                way => way,
+            },
         };
         match way {
             Way::None | Way::NoSource => self.unreachable.insert(backend, way == Way::NoSource),

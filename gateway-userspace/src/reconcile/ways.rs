@@ -1,4 +1,5 @@
-//! How packets get from this node to a Pod elsewhere, as whoever asks for a plan says it: reconcile itself knows no routes.
+//! How packets get from this node to a Pod elsewhere, as whoever asks for a plan says it, in the end the host: reconcile
+//! itself knows no routes.
 
 use std::sync::Arc;
 

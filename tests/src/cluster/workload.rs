@@ -47,6 +47,13 @@ impl Workload {
         Ok(addresses.into_iter().map(|address| SocketAddr::new(address, HTTP_PORT)).collect())
     }
 
+    /// The same, and waits until every node has programmed it.
+    pub fn serve(&self, cluster: &Cluster, sandbox: &Sandbox) -> Result<Vec<SocketAddr>> {
+        let frontends = self.start(sandbox)?;
+        self.wait_until_programmed(cluster, sandbox, &frontends)?;
+        Ok(frontends)
+    }
+
     /// The Pods that are not ending.
     pub fn pods(&self, sandbox: &Sandbox) -> Result<Vec<Pod>> {
         sandbox.pods(&format!("app={}", self.name))

@@ -167,8 +167,7 @@ fn a_vip_whose_node_is_cut_off_is_found_at_another_and_returns() -> Result<()> {
     let cluster = ground_alone()?;
     let sandbox = Sandbox::create(&cluster, "cut-off")?;
     let workload = Workload::new("web", 6, DRAIN);
-    let frontends = workload.start(&sandbox)?;
-    workload.wait_until_programmed(&cluster, &sandbox, &frontends)?;
+    let frontends = workload.serve(&cluster, &sandbox)?;
     let _on_segment = OnSegment::new(&cluster, frontends.iter().map(SocketAddr::ip))?;
     let router = cluster.host("router")?;
 
@@ -195,8 +194,7 @@ fn a_vip_stays_where_it_is_while_its_agent_is_killed_and_comes_back() -> Result<
     let cluster = ground_alone()?;
     let sandbox = Sandbox::create(&cluster, "killed-owner")?;
     let workload = Workload::new("web", 6, DRAIN);
-    let frontends = workload.start(&sandbox)?;
-    workload.wait_until_programmed(&cluster, &sandbox, &frontends)?;
+    let frontends = workload.serve(&cluster, &sandbox)?;
     let _on_segment = OnSegment::new(&cluster, frontends.iter().map(SocketAddr::ip))?;
     let nodes = nodes_by_hardware(&cluster)?;
 
@@ -226,8 +224,7 @@ fn a_node_that_is_taken_out_of_service_hands_its_vips_over_and_nobody_notices() 
     let cluster = ground_alone()?;
     let sandbox = Sandbox::create(&cluster, "handed-over")?;
     let workload = Workload::new("web", 6, DRAIN);
-    let frontends = workload.start(&sandbox)?;
-    workload.wait_until_programmed(&cluster, &sandbox, &frontends)?;
+    let frontends = workload.serve(&cluster, &sandbox)?;
     let _on_segment = OnSegment::new(&cluster, frontends.iter().map(SocketAddr::ip))?;
     let traffic = traffic(&cluster, &frontends)?;
 
@@ -250,8 +247,7 @@ fn an_agent_that_ends_hands_its_vips_over_and_nobody_notices() -> Result<()> {
     let cluster = ground_alone()?;
     let sandbox = Sandbox::create(&cluster, "ended-owner")?;
     let workload = Workload::new("web", 6, DRAIN);
-    let frontends = workload.start(&sandbox)?;
-    workload.wait_until_programmed(&cluster, &sandbox, &frontends)?;
+    let frontends = workload.serve(&cluster, &sandbox)?;
     let _on_segment = OnSegment::new(&cluster, frontends.iter().map(SocketAddr::ip))?;
     let traffic = traffic(&cluster, &frontends)?;
     let first = owner(&cluster, frontends[0].ip(), |_| true)?;

@@ -52,8 +52,7 @@ fn pods_and_nodes_reach_a_vip_by_weight_and_no_packet_is_rewritten() -> Result<(
     let cluster = ground()?;
     let sandbox = Sandbox::create(&cluster, "inside")?;
     let workload = Workload::new("web", PODS, 2);
-    let frontends = workload.start(&sandbox)?;
-    workload.wait_until_programmed(&cluster, &sandbox, &frontends)?;
+    let frontends = workload.serve(&cluster, &sandbox)?;
     let pods = workload.pods(&sandbox)?;
     let count = SOCKETS.to_string();
 

@@ -67,8 +67,7 @@ fn a_deployment_is_replaced_under_load_and_nobody_notices() -> Result<()> {
     let cluster = ground_alone()?;
     let sandbox = Sandbox::create(&cluster, "replaced")?;
     let workload = Workload::new("web", 10, DRAIN);
-    let frontends = workload.start(&sandbox)?;
-    workload.wait_until_programmed(&cluster, &sandbox, &frontends)?;
+    let frontends = workload.serve(&cluster, &sandbox)?;
     let traffic = traffic(&cluster, &frontends)?;
 
     workload.replace_pods(&sandbox)?;
@@ -83,8 +82,7 @@ fn the_agents_are_replaced_under_load_and_nobody_notices() -> Result<()> {
     wait_for_leftovers(&cluster)?;
     let sandbox = Sandbox::create(&cluster, "agents")?;
     let workload = Workload::new("web", 6, DRAIN);
-    let frontends = workload.start(&sandbox)?;
-    workload.wait_until_programmed(&cluster, &sandbox, &frontends)?;
+    let frontends = workload.serve(&cluster, &sandbox)?;
     let old = cluster.agents()?;
     let traffic = traffic(&cluster, &frontends)?;
 
@@ -111,8 +109,7 @@ fn what_has_no_pods_refuses_at_once_and_serves_again_when_it_has() -> Result<()>
     let cluster = ground()?;
     let sandbox = Sandbox::create(&cluster, "scaled")?;
     let workload = Workload::new("web", 3, DRAIN);
-    let frontends = workload.start(&sandbox)?;
-    workload.wait_until_programmed(&cluster, &sandbox, &frontends)?;
+    let frontends = workload.serve(&cluster, &sandbox)?;
 
     workload.scale(&sandbox, 0)?;
 
@@ -150,8 +147,7 @@ fn a_udp_flow_moves_to_another_pod_when_its_own_is_gone() -> Result<()> {
     let cluster = ground()?;
     let sandbox = Sandbox::create(&cluster, "flows")?;
     let workload = Workload::new("who", 6, 0);
-    let frontends = workload.start(&sandbox)?;
-    workload.wait_until_programmed(&cluster, &sandbox, &frontends)?;
+    let frontends = workload.serve(&cluster, &sandbox)?;
     let node = &cluster.nodes()[0];
 
     for frontend in frontends {
