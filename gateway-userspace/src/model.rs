@@ -3,6 +3,8 @@
 //! A [`Model`] is whole: reconcile compares it with what the maps contain, so it never matters which event led
 //! to it. It is ordered throughout, so equal objects give equal models, whatever order they were read in.
 
+pub mod http;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use ipnet::IpNet;
 pub struct Model {
     /// What stands behind each frontend. Shared, so that what did not change is known by its place in memory.
     pub services: BTreeMap<FrontendKey, Arc<Service>>,
+    /// What the HTTP layer does with the frontends that it takes: TCP, and none that `services` has.
+    pub sites: BTreeMap<FrontendKey, Arc<http::Site>>,
     /// Every Pod that exists and has not ended, ready or not, in a slice or not. A backend whose Pod is in here
     /// is never gone, whatever happens to slices and weights; see [`PodId`].
     pub living_pods: BTreeSet<PodId>,
