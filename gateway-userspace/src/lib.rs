@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod dataplane;
 pub mod host;
+pub mod http;
 pub mod kubernetes;
 pub mod model;
 pub mod reconcile;
