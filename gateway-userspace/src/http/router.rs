@@ -6,6 +6,7 @@
 //! query parameters; then the older route, then the earlier rule.
 
 mod conditions;
+mod explain;
 mod hosts;
 mod table;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 
+pub use self::explain::{Considered, Explanation, Met};
 use self::hosts::Hosts;
 use self::table::Table;
 use crate::model::http::{Handling, Hostname, Listener, PathMatch, Route, Site, TlsRoute};

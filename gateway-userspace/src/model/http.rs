@@ -248,6 +248,21 @@ pub enum Filter {
     Broken,
 }
 
+impl Filter {
+    /// The name that manifests use.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::RequestHeaders(_) => "RequestHeaderModifier",
+            Self::ResponseHeaders(_) => "ResponseHeaderModifier",
+            Self::Redirect(_) => "RequestRedirect",
+            Self::Rewrite(_) => "URLRewrite",
+            Self::Mirror(_) => "RequestMirror",
+            Self::Cors(_) => "CORS",
+            Self::Broken => "ExtensionRef",
+        }
+    }
+}
+
 /// Changes of headers; names in lower case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeaderChanges {

@@ -233,3 +233,41 @@ fn an_expression_that_is_none_is_told_and_matches_nothing() {
     assert!(bad[0].to_string().starts_with("HTTPRoute shop/web: `(` is not a regular expression"), "{}", bad[0]);
     assert_eq!(rule(&router, "GET a.example/", &[]), Some(1));
 }
+
+#[test]
+fn an_explanation_names_what_is_met_and_why_nothing_else_is() {
+    let with_header = Match { headers: vec![named("x-a", "1")], ..prefix("/a") };
+    let listeners = vec![
+        listener(
+            Some("www.example"),
+            vec![
+                route("HTTPRoute shop/web", &[], vec![with_header, prefix("/a"), exact("/b"), prefix("/")]),
+                route("HTTPRoute shop/other", &["other.example"], vec![prefix("/a")]),
+            ],
+        ),
+        listener(Some("*.shop.example"), Vec::new()),
+    ];
+    let router = router(listeners);
+    let headers = HeaderMap::new();
+    let request = Request { host: "www.example", path: "/a/x", query: None, method: &Method::GET, headers: &headers };
+
+    let explained = router.explain(false, &request);
+
+    assert_eq!(explained.listener.as_deref(), Some("www.example"));
+    assert_eq!(explained.found.map(|met| (met.rule, met.matched)), Some((1, 0)));
+    let why = |considered: &[Considered]| -> Vec<_> {
+        considered.iter().map(|one| one.why_not.clone().unwrap_or_else(|| "met".to_owned())).collect()
+    };
+    assert_eq!(why(&explained.listeners), ["met", "its hostname *.shop.example does not cover `www.example`"]);
+    assert_eq!(
+        why(&explained.matches),
+        [
+            "header `x-a` is not what it asks for",
+            "met",
+            "its path is exactly `/b`",
+            "another match comes first",
+            "its hostnames do not cover `www.example`",
+        ]
+    );
+    assert_eq!(router.explain(true, &request).listeners[0].why_not.as_deref(), Some("it is not for TLS"));
+}
