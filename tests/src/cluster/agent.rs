@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use gateway_common::Protocol;
 use serde_json::Value;
 
 use super::{Cluster, Node, folder, list};
@@ -80,20 +81,31 @@ impl Cluster {
         frontend: SocketAddr,
         backends: &BTreeMap<SocketAddr, u64>,
     ) -> Result<()> {
+        self.wait_for_backends(node, Protocol::TCP, frontend, backends)
+    }
+
+    /// The same for a frontend of either protocol.
+    pub fn wait_for_backends(
+        &self,
+        node: &Node,
+        protocol: Protocol,
+        frontend: SocketAddr,
+        backends: &BTreeMap<SocketAddr, u64>,
+    ) -> Result<()> {
         let mut last = None;
         let programmed = || {
             let status = self.beeline(node, &["status", "--output", "json"]);
-            last = Some(status.and_then(|text| Ok(programmed(&serde_json::from_str(&text)?, frontend))));
+            last = Some(status.and_then(|text| Ok(programmed(&serde_json::from_str(&text)?, protocol, frontend))));
             last.as_ref()?.as_ref().is_ok_and(|found| found == backends).then_some(())
         };
-        let what = format!("{} has {frontend} with {backends:?}", node.name);
+        let what = format!("{} has {protocol} {frontend} with {backends:?}", node.name);
         wait::until(&what, PROGRAM_LIMIT, programmed).with_context(|| format!("the last it had: {last:?}"))
     }
 }
 
-/// The backends of a TCP frontend and their weights, as `beeline status` has them.
-fn programmed(status: &Value, frontend: SocketAddr) -> BTreeMap<SocketAddr, u64> {
-    let ours = |found: &&Value| found["protocol"] == "TCP" && socket(found) == Some(frontend);
+/// The backends of a frontend and their weights, as `beeline status` has them.
+fn programmed(status: &Value, protocol: Protocol, frontend: SocketAddr) -> BTreeMap<SocketAddr, u64> {
+    let ours = |found: &&Value| found["protocol"] == protocol.to_string() && socket(found) == Some(frontend);
     let groups = list(&status["frontends"]).filter(ours).flat_map(|found| list(&found["groups"]));
     let backends = groups.flat_map(|group| list(&group["backends"]));
     backends.filter_map(|backend| Some((socket(backend)?, backend["weight"].as_u64()?))).collect()

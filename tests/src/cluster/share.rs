@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
+use gateway_common::Protocol;
 use serde::Serialize;
 
 use super::{Cluster, Node, Pod};
@@ -53,18 +54,23 @@ impl Shares {
 }
 
 impl Cluster {
-    /// Waits until a node has programmed all Pods for a TCP frontend, then opens connections through it. Their number must
-    /// be one that the weights divide evenly.
+    /// Waits until a node has programmed all Pods for a frontend, then opens connections (or flows of UDP) through it. Their
+    /// number must be one that the weights divide evenly.
     pub fn shares(
         &self,
         node: &Node,
+        protocol: Protocol,
         frontend: SocketAddr,
         pods: &[Pod],
         port: u16,
         connections: u64,
     ) -> Result<Shares> {
-        self.wait_until_programmed(node, frontend, &Pod::backends(pods, frontend.ip(), port))?;
-        let distribution = self.connections_by(node, frontend, usize::try_from(connections)?)?;
+        self.wait_for_backends(node, protocol, frontend, &Pod::backends(pods, frontend.ip(), port))?;
+        let count = usize::try_from(connections)?;
+        let distribution = match protocol {
+            Protocol::UDP => self.flows_by(node, frontend, count)?,
+            _ => self.connections_by(node, frontend, count)?,
+        };
         let total: u64 = pods.iter().map(|pod| pod.weight).sum();
         let share = |pod: &Pod| {
             let due = connections * pod.weight;

@@ -22,17 +22,25 @@ pub struct Workload {
     pub drain: u32,
     /// The readiness gates of its Pods.
     pub gates: Vec<&'static str>,
+    /// Whether a node gives connections to its own Pods only.
+    pub is_local: bool,
 }
 
 impl Workload {
-    /// Pods without readiness gates.
+    /// Pods without readiness gates, which every node gives connections to.
     pub fn new(name: &'static str, replicas: u32, drain: u32) -> Self {
-        Self { name, replicas, drain, gates: Vec::new() }
+        Self { name, replicas, drain, gates: Vec::new(), is_local: false }
     }
 
     /// The same with a readiness gate.
     pub fn gated_by(mut self, gate: &'static str) -> Self {
         self.gates.push(gate);
+        self
+    }
+
+    /// The same for connections that come by a Pod's own node.
+    pub fn local(mut self) -> Self {
+        self.is_local = true;
         self
     }
 
@@ -139,6 +147,7 @@ impl Workload {
                 "type": "LoadBalancer",
                 "loadBalancerClass": "beeline.dev/direct",
                 "allocateLoadBalancerNodePorts": false,
+                "externalTrafficPolicy": if self.is_local { "Local" } else { "Cluster" },
                 "ipFamilyPolicy": "RequireDualStack",
                 "selector": { "app": self.name },
                 "ports": ports,

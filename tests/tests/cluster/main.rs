@@ -5,6 +5,7 @@
 
 mod access;
 mod announce;
+mod elsewhere;
 mod faults;
 mod gates;
 mod inside;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use anyhow::Result;
 use beeline_tests::cluster::Sandbox;
+use gateway_common::Protocol;
 
 use crate::ground;
 
@@ -26,7 +27,7 @@ fn httpbin_gets_its_connections_by_weight_through_each_node() -> Result<()> {
     assert_eq!((addresses.len(), pods.len()), (2, 9), "{addresses:?} {pods:?}");
     for node in cluster.nodes() {
         for address in &addresses {
-            let shares = cluster.shares(node, SocketAddr::new(*address, 80), &pods, 80, CONNECTIONS)?;
+            let shares = cluster.shares(node, Protocol::TCP, SocketAddr::new(*address, 80), &pods, 80, CONNECTIONS)?;
 
             assert!(shares.is_exact(), "{shares:?}");
             let received: BTreeSet<_> = shares.pods.iter().map(|share| (share.weight, share.received)).collect();
@@ -67,7 +68,7 @@ fn a_service_with_tencents_annotation_leads_to_all_pods_through_each_node() -> R
     assert_eq!(pods.len(), 3);
     for node in cluster.nodes() {
         for address in &addresses {
-            let shares = cluster.shares(node, SocketAddr::new(*address, 80), &pods, 80, 60)?;
+            let shares = cluster.shares(node, Protocol::TCP, SocketAddr::new(*address, 80), &pods, 80, 60)?;
 
             assert!(shares.is_exact(), "{shares:?}");
         }

@@ -25,6 +25,9 @@ use crate::process;
 /// The image that holds a Pod's namespaces.
 pub const PAUSE: &str = "localhost/beeline/pause:1";
 
+/// The largest packet on the way to a Pod, in bytes: less than between hosts, as where a CNI puts Pods' packets into a tunnel.
+const POD_MTU: u32 = 1400;
+
 /// How long containerd may take to answer.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -195,6 +198,7 @@ fn pod_network(node: Node<'_>) -> String {
         "plugins": [{
             "type": "ptp",
             "ipMasq": false,
+            "mtu": POD_MTU,
             "ipam": {
                 "type": "host-local",
                 "dataDir": "/var/lib/cni/networks",

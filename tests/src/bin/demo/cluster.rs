@@ -10,6 +10,7 @@ use std::time::Instant;
 use anyhow::Result;
 use beeline_tests::cluster::{Cluster, Sandbox, Shares};
 use beeline_tests::interrupt::Interrupt;
+use gateway_common::Protocol;
 use serde::Serialize;
 
 /// The files of the example; the address pool is made with this cluster's addresses.
@@ -73,7 +74,8 @@ pub fn tell(interrupt: &Interrupt) -> Result<Report> {
         for address in &addresses {
             let frontend = SocketAddr::new(*address, PORT);
             let name = format!("{CONNECTIONS} connections to {frontend} by {}", node.name);
-            traffic.push(steps.take(name, || cluster.shares(node, frontend, &pods, PORT, CONNECTIONS))?);
+            let shares = || cluster.shares(node, Protocol::TCP, frontend, &pods, PORT, CONNECTIONS);
+            traffic.push(steps.take(name, shares)?);
         }
     }
     for address in &addresses {
