@@ -31,7 +31,8 @@ pub use self::attach::{Attached, Uplink};
 pub use self::bpffs::{Directory, Unloaded, Unloading, is_locked, refuse_foreign};
 pub use self::cgroup::Scope;
 pub use self::dump::{
-    BackendDump, ConnectionsDump, CounterDump, Dump, FlowsDump, FrontendDump, GroupDump, TrafficDump, VipDump,
+    BackendDump, ConnectionsDump, CounterDump, Dump, FlowsDump, FrontendDump, GroupDump, PlaceDump, TrafficDump,
+    VipDump,
 };
 pub use self::error::Error;
 use self::maps::Maps;

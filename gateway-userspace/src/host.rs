@@ -6,7 +6,9 @@
 //! longer than most changes. Whatever does not bear our protocol number is never touched.
 
 pub mod addresses;
+pub mod forwarding;
 pub mod neighbours;
+pub mod netfilter;
 pub mod netlink;
 mod prefixes;
 mod reserved_ports;

@@ -216,6 +216,13 @@ impl<'a> Agent<'a> {
         writes.with_context(|| format!("`beeline status` has no `agent.writesSinceStart`: {status}"))
     }
 
+    /// What `beeline check` says of this host, a line for each thing that it looked at.
+    pub fn check(&self) -> Result<Vec<String>> {
+        let output = self.output(&["check", "--interface", "eth0"])?;
+        let text = String::from_utf8(output.stdout).context("`beeline check` writes no text")?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
     /// The problems with the manifests, one line each.
     pub fn problems(&self) -> Result<Vec<String>> {
         self.lines("problems")

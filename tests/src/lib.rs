@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod api_server;
 pub mod binaries;
+pub mod calico;
 pub mod cgroup;
 pub mod client;
 pub mod cluster;

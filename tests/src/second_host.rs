@@ -23,7 +23,7 @@ pub const TUNNEL: &str = "tunnel0";
 pub const NODE_ON_FABRIC: Dual =
     Dual { v4: Ipv4Addr::new(172, 22, 0, 1), v6: Ipv6Addr::new(0xfd00, 0x22, 0, 0, 0, 0, 0, 1) };
 /// The host on the network of nodes.
-const HOST_ON_FABRIC: Dual =
+pub(crate) const HOST_ON_FABRIC: Dual =
     Dual { v4: Ipv4Addr::new(172, 22, 0, 2), v6: Ipv6Addr::new(0xfd00, 0x22, 0, 0, 0, 0, 0, 2) };
 /// The node in the tunnel: what Pods behind it see.
 pub const NODE_IN_TUNNEL: Dual =

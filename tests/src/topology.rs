@@ -65,7 +65,8 @@ const NODE_BEHIND_ROUTER: Dual =
 const ROUTER_NODE_SIDE: Dual =
     Dual { v4: Ipv4Addr::new(172, 21, 0, 2), v6: Ipv6Addr::new(0xfd00, 0x21, 0, 0, 0, 0, 0, 2) };
 /// The node as its Pods know it.
-const POD_GATEWAY: Dual = Dual { v4: Ipv4Addr::new(10, 1, 0, 1), v6: Ipv6Addr::new(0xfd00, 0x10, 1, 0, 0, 0, 0, 1) };
+pub(crate) const POD_GATEWAY: Dual =
+    Dual { v4: Ipv4Addr::new(10, 1, 0, 1), v6: Ipv6Addr::new(0xfd00, 0x10, 1, 0, 0, 0, 0, 1) };
 /// Where VIPs and Pods are, for the client's routes.
 const BEYOND_THE_NODE: [&str; 4] = ["10.96.0.0/16", "10.1.0.0/16", "fd00:96::/32", "fd00:10::/32"];
 

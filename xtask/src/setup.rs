@@ -59,6 +59,11 @@ const REQUIREMENTS: &[Requirement] = &[
         kind: Kind::Package(&["bpftool"]),
     },
     NFT,
+    Requirement {
+        name: "iptables-legacy",
+        why: "firewalls in network tests, in both forms of iptables",
+        kind: Kind::Package(&["iptables"]),
+    },
     NSENTER,
     Requirement { name: "sysctl", why: "sets forwarding in the demo's namespaces", kind: Kind::Package(&["procps"]) },
     Requirement { name: "rustfmt", why: "`check` compares the code's format", kind: Kind::Component("rustfmt") },

@@ -6,15 +6,21 @@ mod datapath;
 mod firewall;
 mod kernel;
 mod network;
+mod paths;
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::ArgAction;
 use serde::Serialize;
+use tracing::warn;
 
+use self::paths::Paths;
 use super::{Outcome, Output, colour, print, print_json};
+use crate::dataplane::View;
+use crate::host::Host;
+use crate::host::uplinks::Device;
 use crate::source::{Problem, Severity};
 use crate::translate::{self, Options};
 
@@ -120,7 +126,7 @@ fn check_host(arguments: &Arguments, bpffs: &Path) -> anyhow::Result<Outcome> {
     let mut findings = kernel::findings(bpffs);
     let (uplinks, network) = network::findings(&arguments.interfaces)?;
     findings.extend(network);
-    findings.extend(firewall::findings());
+    findings.extend(way_findings(bpffs, &uplinks)?);
     findings.extend(datapath::findings(bpffs, &uplinks));
     match arguments.output {
         Output::Json => print_json(&findings)?,
@@ -128,6 +134,35 @@ fn check_host(arguments: &Arguments, bpffs: &Path) -> anyhow::Result<Outcome> {
     }
     let failed = findings.iter().any(|finding| finding.level == Level::Fail);
     Ok(if failed { Outcome::ProblemsFound } else { Outcome::Fine })
+}
+
+/// Logs what is in the way of clients, for an agent that starts.
+pub fn log(bpffs: &Path, interfaces: &[String]) {
+    let findings = network::findings(interfaces).and_then(|(uplinks, mut findings)| {
+        findings.extend(way_findings(bpffs, &uplinks)?);
+        Ok(findings)
+    });
+    match findings {
+        Ok(findings) => {
+            for Finding { subject, message, .. } in findings.iter().filter(|finding| finding.level != Level::Ok) {
+                warn!("{subject}: {message}");
+            }
+        }
+        Err(error) => warn!(error = %format_args!("{error:#}"), "what is in the way of clients cannot be looked at"),
+    }
+}
+
+/// What stands between clients and Pods beside devices and their settings: routes, rules, and firewalls.
+fn way_findings(bpffs: &Path, uplinks: &[Device]) -> anyhow::Result<Vec<Finding>> {
+    let dump = View::open(bpffs).and_then(|view| view.dump()).ok();
+    let mut host = Host::open().context("the kernel's routing socket cannot be opened")?;
+    let paths = match &dump {
+        Some(dump) => Paths::find(&mut host, dump, uplinks).context("the kernel does not show the ways to Pods")?,
+        None => Paths::default(),
+    };
+    let mut findings = vec![paths.finding()];
+    findings.extend(firewall::findings(&paths.all, dump.as_ref(), uplinks));
+    Ok(findings)
 }
 
 fn host_text(findings: &[Finding], colour: bool) -> String {

@@ -1,8 +1,11 @@
 //! `beeline run`: the agent, until it is told to stop.
 
 use std::path::Path;
+use std::thread;
 
-use super::Outcome;
+use tracing::warn;
+
+use super::{Outcome, check};
 use crate::agent;
 use crate::config::{Config, Flags};
 
@@ -25,6 +28,18 @@ pub struct Arguments {
 }
 
 pub fn execute(arguments: Arguments, bpffs: &Path) -> anyhow::Result<Outcome> {
-    agent::run(Config::new(arguments.flags, bpffs)?)?;
+    let config = Config::new(arguments.flags, bpffs)?;
+    say_what_is_in_the_way(&config);
+    agent::run(config)?;
     Ok(Outcome::Fine)
+}
+
+/// Logs once what `beeline check` finds between clients and Pods. It takes a thread of its own, since a firewall may have
+/// many rules, and the agent does not wait for it.
+fn say_what_is_in_the_way(config: &Config) {
+    let (bpffs, interfaces) = (config.bpffs.clone(), config.interfaces.clone());
+    let looking = thread::Builder::new().name("check".to_owned()).spawn(move || check::log(&bpffs, &interfaces));
+    if let Err(error) = looking {
+        warn!(%error, "what is in the way of clients is not looked at: no thread for it");
+    }
 }

@@ -233,7 +233,7 @@ fn add_rule(prefixes: &mut Prefixes, rule: &RuleMessage) {
     }
 }
 
-const fn family(ip: IpAddr) -> AddressFamily {
+pub(super) const fn family(ip: IpAddr) -> AddressFamily {
     if ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
 }
 

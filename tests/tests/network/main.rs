@@ -5,12 +5,14 @@
 mod announce;
 mod clients;
 mod elsewhere;
+mod firewall;
 mod guard;
 mod handover;
 mod lifetime;
 mod manifests;
 mod neighbours;
 mod path;
+mod policy_routes;
 mod ports;
 mod redirect;
 mod routes;

@@ -11,6 +11,9 @@ use crate::host::uplinks::Device;
 /// Above this part of its room the datapath's own table of flows is called nearly full.
 const NEARLY_FULL_PERCENT: u64 = 80;
 
+/// The device that kube-proxy gives addresses in its IPVS mode.
+const IPVS: &str = "kube-ipvs0";
+
 pub fn findings(bpffs: &Path, uplinks: &[Device]) -> Vec<Finding> {
     let mut findings: Vec<_> = uplinks.iter().map(other_programs).collect();
     match View::open(bpffs).and_then(|view| view.dump()) {
@@ -76,7 +79,13 @@ fn conflicts(dump: &Dump) -> Finding {
         Finding::ok(subject, "no VIP is an address of the host")
     } else {
         let list = taken.join(", ");
-        Finding::fail(subject, format!("the host has VIPs as its own: {list}: remove them, or choose other VIPs"))
+        let advice = if taken.iter().any(|vip| vip.contains(IPVS)) {
+            "kube-proxy (IPVS) binds those of a Service whose status lacks `ipMode: Proxy`: look at who writes its \
+             status.loadBalancer"
+        } else {
+            "remove them, or choose other VIPs"
+        };
+        Finding::fail(subject, format!("the host has VIPs as its own: {list}: {advice}"))
     }
 }
 

@@ -82,14 +82,14 @@ fn setting_on(subject: &str, sysctl: &Sysctl, bad: fn(String, String) -> Finding
 }
 
 /// The kernel takes the larger of the device's value and that of `all`.
-fn effective(name: &str, device: &Device) -> i64 {
+pub(super) fn effective(name: &str, device: &str) -> i64 {
     let value = |scope: &str| Sysctl::net(["ipv4", "conf", scope, name]).number().unwrap_or(0);
-    value("all").max(value(&device.name))
+    value("all").max(value(device))
 }
 
 fn reverse_path_filter(device: &Device) -> Finding {
     let subject = format!("rp_filter {}", device.name);
-    match effective("rp_filter", device) {
+    match effective("rp_filter", &device.name) {
         1 => Finding::warn(
             subject,
             format!(
@@ -104,7 +104,7 @@ fn reverse_path_filter(device: &Device) -> Finding {
 }
 
 fn arp(device: &Device) -> Option<Finding> {
-    let value = effective("arp_ignore", device);
+    let value = effective("arp_ignore", &device.name);
     (device.ethernet && !ARP_ANSWERED.contains(&value)).then(|| {
         Finding::warn(
             format!("arp_ignore {}", device.name),
