@@ -120,10 +120,17 @@ impl Cluster {
 
     /// Makes the host outside reach an address by one node only.
     pub fn route(&self, vip: IpAddr, node: &Node) -> Result<()> {
-        let gateway = node.addresses.iter().find(|address| address.is_ipv4() == vip.is_ipv4());
-        let gateway = gateway.with_context(|| format!("{} has no address of the family of {vip}", node.name))?;
+        let gateway = node.address_like(vip)?;
         let length = if vip.is_ipv4() { 32 } else { 128 };
         self.client.ip(&format!("route replace {vip}/{length} via {gateway}\n"))
+    }
+
+    /// Makes the host outside spread its connections to an address over these nodes only.
+    pub fn route_by(&self, vip: IpAddr, nodes: &[Node]) -> Result<()> {
+        let hop = |node: &Node| Ok(format!(" nexthop via {}", node.address_like(vip)?));
+        let hops = nodes.iter().map(hop).collect::<Result<String>>()?;
+        let length = if vip.is_ipv4() { 32 } else { 128 };
+        self.client.ip(&format!("route replace {vip}/{length}{hops}\n"))
     }
 
     /// Lets the host outside spread its connections to an address over the nodes again.
@@ -139,6 +146,12 @@ impl Node {
             .filter(|address| address["type"] == "InternalIP")
             .map(|address| address["address"].as_str()?.parse().ok());
         Some(Self { name: node["metadata"]["name"].as_str()?.to_owned(), addresses: addresses.collect::<Option<_>>()? })
+    }
+
+    /// Its address of the same family as another.
+    pub fn address_like(&self, other: IpAddr) -> Result<IpAddr> {
+        let address = self.addresses.iter().find(|address| address.is_ipv4() == other.is_ipv4());
+        address.copied().with_context(|| format!("{} has no address of the family of {other}", self.name))
     }
 }
 

@@ -113,6 +113,8 @@ impl Workload {
                             "topologyKey": "kubernetes.io/hostname",
                             "maxSkew": 1,
                             "whenUnsatisfiable": "DoNotSchedule",
+                            // A node that is drained gets none, and the others get more than their share.
+                            "nodeTaintsPolicy": "Honor",
                             "labelSelector": { "matchLabels": labels },
                             "matchLabelKeys": ["pod-template-hash"],
                         }],

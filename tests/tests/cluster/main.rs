@@ -6,6 +6,7 @@
 mod access;
 mod announce;
 mod elsewhere;
+mod drain;
 mod faults;
 mod gates;
 mod inside;
