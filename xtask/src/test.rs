@@ -94,6 +94,7 @@ fn run_kind(kind: Kind, arguments: &[String]) -> Result<String> {
             Ok(format!("{} passed", kernel_tests(kind.name(), arguments, &environment)?))
         }
         Kind::Cluster => cluster::run(arguments),
+        Kind::KubeProxy => cluster::run_beside_kube_proxy(arguments),
         Kind::Inspect => {
             inspect::run(&inspect::Args::default())?;
             Ok("within the baseline".to_owned())

@@ -17,6 +17,8 @@ pub enum Kind {
     Inspect,
     /// A real Kubernetes of three nodes and one of one, with Beeline installed as users install it
     Cluster,
+    /// A real Kubernetes of three nodes with kube-proxy on each, and Beeline beside it
+    KubeProxy,
 }
 
 impl Kind {
@@ -29,6 +31,7 @@ impl Kind {
             Self::Network => "network",
             Self::Inspect => "inspect",
             Self::Cluster => "cluster",
+            Self::KubeProxy => "kube-proxy",
         }
     }
 
@@ -39,6 +42,6 @@ impl Kind {
 
     /// Whether it runs the agent's binary.
     pub fn needs_build(self) -> bool {
-        matches!(self, Self::Scenarios | Self::Packets | Self::Network | Self::Cluster)
+        matches!(self, Self::Scenarios | Self::Packets | Self::Network | Self::Cluster | Self::KubeProxy)
     }
 }

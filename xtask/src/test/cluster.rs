@@ -1,6 +1,6 @@
 //! The tests on a real Kubernetes: a cluster for them alone, a small one beside it, and both images on all nodes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -25,10 +25,28 @@ pub fn run(arguments: &[String]) -> Result<String> {
         let mut environment = cluster.environment()?;
         environment.extend(second.second_environment());
         environment.extend(cluster::api_environment(&interrupt)?);
-        let environment: Vec<(&str, &Path)> =
-            environment.iter().map(|(name, value)| (*name, value.as_path())).collect();
-        check::step("tests", || kernel_tests("cluster", arguments, &environment))
+        check::step("tests", || kernel_tests("cluster", arguments, &borrowed(&environment)))
     });
     check::step("taking the clusters down", || second.down().and(cluster.down()))?;
     Ok(format!("{} passed", passed?))
+}
+
+/// Runs the tests beside kube-proxy in a cluster that is gone afterwards; where there can be none, says why.
+pub fn run_beside_kube_proxy(arguments: &[String]) -> Result<String> {
+    if let Some(reason) = setup::no_cluster() {
+        return Ok(format!("skipped: {reason}"));
+    }
+    let interrupt = Interrupt::catch()?;
+    let cluster = check::step("cluster", || Temporary::up("proxied", 3, true, Lifetime::Value, &interrupt))?;
+    let passed = check::step("images", || cluster.load()).and_then(|()| {
+        interrupt.check()?;
+        let environment = cluster.environment()?;
+        check::step("tests", || kernel_tests("kube-proxy", arguments, &borrowed(&environment)))
+    });
+    check::step("taking the cluster down", || cluster.down())?;
+    Ok(format!("{} passed", passed?))
+}
+
+fn borrowed<'a>(environment: &'a [(&'static str, PathBuf)]) -> Vec<(&'static str, &'a Path)> {
+    environment.iter().map(|(name, value)| (*name, value.as_path())).collect()
 }
