@@ -30,8 +30,10 @@ pub struct Draft {
     pub service: Service,
     /// 1 if a flow that is over may be removed where it holds the key of the replies.
     pub may_replace: u8,
+    /// 1 if the key of the replies is likely to be held, so that a look comes before an insertion, which costs more.
+    pub look_first: u8,
     /// Always zero.
-    pub _reserved: [u8; 7],
+    pub _reserved: [u8; 6],
 }
 
 impl Draft {
@@ -55,6 +57,7 @@ impl Draft {
         self.reply._reserved = [0; 3];
         self.entry.path = FlowPath::Host as u8;
         self.may_replace = 1;
+        self.look_first = 0;
     }
 
     /// Has the backend answer to an address of this node instead, if it could not or must not answer to the client's:

@@ -5,7 +5,7 @@
 //! port translated; an entry is never overwritten. With affinity it does not select again, since the client is to stay
 //! with its backend. A backend elsewhere sees a port of this node: of these there is a range to try.
 
-use gateway_common::{DropReason, Event, Flow, FlowState, FrontendKey};
+use gateway_common::{ConntrackEntry, DropReason, Event, Flow, FlowState, FrontendKey};
 
 use crate::affinity::{self, NOBODY};
 use crate::conntrack;
@@ -95,6 +95,9 @@ pub enum Tracked {
 #[inline(always)]
 pub fn track_draft<T: Tables>(flow: &Flow, tables: &T) -> Tracked {
     let Some(draft) = tables.draft() else { return Tracked::Full };
+    if draft.look_first != 0 && is_taken(draft, tables) {
+        return Tracked::Collision;
+    }
     draft.turn_to_reply(flow);
     let mut inserted = tables.track(&draft.reply, &draft.entry);
     if inserted == Err(TrackError::Exists) {
@@ -145,13 +148,28 @@ fn occupant<T: Tables>(flow: &Flow, draft: &Draft, tables: &T) -> Occupant {
     if draft.may_replace == 0 {
         return Occupant::Other;
     }
-    let other = conntrack::twin(found, reply.protocol, tables).filter(|forward| forward.is_twin_of(reply));
-    // Without its forward entry it is over, unless another CPU is about to add that.
-    let over = other.map_or(found.last_seen_ns != tables.now_ns(), |forward| forward.state == FlowState::Closing as u8);
-    if !stale && !over {
+    if !stale && !is_over(reply, found, tables) {
         return Occupant::Other;
     }
     tables.count_event(Event::FlowReplaced);
     conntrack::forget(reply, found, tables);
     Occupant::Left
+}
+
+/// Whether somebody holds the key of the draft's replies and is to keep it.
+#[inline(always)]
+fn is_taken<T: Tables>(draft: &Draft, tables: &T) -> bool {
+    let Some(found) = tables.conntrack(&draft.reply) else { return false };
+    if draft.may_replace == 0 {
+        return true;
+    }
+    tables.is_current(found.backend, found.generation) && !is_over(&draft.reply, found, tables)
+}
+
+/// Whether the flow is over of which `found` is the entry of the replies, with the key `reply`.
+#[inline(always)]
+fn is_over<T: Tables>(reply: &Flow, found: &ConntrackEntry, tables: &T) -> bool {
+    let other = conntrack::twin(found, reply.protocol, tables).filter(|forward| forward.is_twin_of(reply));
+    // Without its forward entry it is over, unless another CPU is about to add that.
+    other.map_or(found.last_seen_ns != tables.now_ns(), |forward| forward.state == FlowState::Closing as u8)
 }

@@ -2,7 +2,7 @@
 
 use gateway_common::{DropReason, Event, FlowState};
 
-use super::lab::{FAMILIES, Lab, Packet, Seen, client, node, pod, router, vip};
+use super::lab::{FAMILIES, Lab, Packet, Seen, address, client, node, pod, router, vip};
 use crate::parse::Family;
 
 const VIP_PORT: u16 = 8000;
@@ -91,6 +91,36 @@ fn every_port_of_the_range_is_given_out_once_and_then_flows_are_refused() {
         for port in 40_000..40_010 {
             assert!(matches!(lab.receive(&to_vip(family, port, "A")), Seen::Redirected(_)), "{port} goes on");
         }
+    }
+}
+
+#[test]
+fn nobody_is_refused_before_nine_of_ten_ports_are_taken_whichever_those_are() {
+    let family = Family::V4;
+    let mut seed = 1_u32;
+    let mut any = move || {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 16) as u16
+    };
+    for own_ports_in_hundred in [0, 50, 100] {
+        let lab = remote(family);
+        let mut taken = 0;
+        let refused = loop {
+            // Each from a client of its own; the port is one of the range or one above it.
+            let own =
+                if any() % 100 < own_ports_in_hundred { 10_000 + any() % 20_000 } else { 30_000 + any() % 30_000 };
+            let from = address(&format!("100.64.{}.{}", taken / 256, taken % 256));
+            match lab.receive(&Packet::tcp(from, own, vip(family), VIP_PORT, "S")) {
+                Seen::Redirected(_) => taken += 1,
+                seen => break seen,
+            }
+        };
+
+        assert_eq!(refused, Seen::Refused(DropReason::NoSourcePort));
+        assert!(
+            taken >= 18_000,
+            "refused after {taken} of 20,000, {own_ports_in_hundred} in 100 with a port of the range"
+        );
     }
 }
 
