@@ -74,6 +74,11 @@ pub struct SecondHost {
 impl SecondHost {
     /// Connects a host to the node, with these Pods on it; no device on the way takes larger packets than `mtu`.
     pub fn join(network: &Topology, members: &[(&str, Dual)], mtu: u32) -> Result<Self> {
+        Self::join_with(network, members, mtu, &[])
+    }
+
+    /// The same, with further arguments for the Pods' server.
+    pub fn join_with(network: &Topology, members: &[(&str, Dual)], mtu: u32, arguments: &[String]) -> Result<Self> {
         let (group, node) = (&network.group, &network.node);
         let host = Namespace::create(group, "host")?;
         forward(&host)?;
@@ -92,7 +97,7 @@ impl SecondHost {
             node.ip(&routes(&pods.prefixes().each_ref().map(String::as_str), by))?;
         }
         let members: Vec<_> = members.iter().map(|(name, addresses)| ((*name).to_owned(), *addresses)).collect();
-        let hanging = Hanging { device: "pods", members: &members, mtu: None, arguments: &[] };
+        let hanging = Hanging { device: "pods", members: &members, mtu: None, arguments };
         let (pods, mut server) = hanging.start(group, &host)?;
         wait_until_ready(&mut server)?;
         Ok(Self { _server: server, pods, host })

@@ -19,7 +19,7 @@ pub struct Args {
 enum What {
     /// From a change at the API server to the maps, and a cold start with a large cluster
     Churn(churn::Args),
-    /// The way through a VIP against plain routing and kube-proxy's nftables form
+    /// The way through a VIP, to Pods here and on another node, against plain routing and kube-proxy's nftables form
     Net(net::Args),
     /// A packet through the real programs, net of a program that does nothing
     Packet(packet::Args),

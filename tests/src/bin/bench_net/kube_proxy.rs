@@ -1,7 +1,8 @@
 //! kube-proxy's nftables mode for one Service, as kube-proxy 1.36 writes it: a verdict map from the Service's address
 //! to a chain, `numgen random` over its endpoints, DNAT, and the filter chains that every new connection passes.
 //!
-//! The Service's traffic policy is `Local`, so the client's address is kept, as Beeline keeps it.
+//! For Pods of the node the Service's traffic policy is `Local`, so the client's address is kept, as Beeline keeps it. For
+//! Pods of other nodes it is `Cluster`: the node's address takes the client's place, again as with Beeline.
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -10,8 +11,17 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 use beeline_tests::netns::Namespace;
 
+/// The Service's external traffic policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Pods see the client.
+    Local,
+    /// Pods see the node.
+    Cluster,
+}
+
 /// Programs a node.
-pub fn program(node: &Namespace, frontend: SocketAddr, pods: &[IpAddr]) -> Result<()> {
+pub fn program(node: &Namespace, frontend: SocketAddr, pods: &[IpAddr], policy: Policy) -> Result<()> {
     let mut child = node
         .command("nft")?
         .args(["-f", "-"])
@@ -20,7 +30,7 @@ pub fn program(node: &Namespace, frontend: SocketAddr, pods: &[IpAddr]) -> Resul
         .spawn()
         .context("cannot run `nft`: run `cargo xtask setup`")?;
     let mut input = child.stdin.take().context("`nft` has no standard input")?;
-    input.write_all(ruleset(frontend, pods).as_bytes())?;
+    input.write_all(ruleset(frontend, pods, policy).as_bytes())?;
     drop(input);
     let output = child.wait_with_output()?;
     if !output.status.success() {
@@ -29,7 +39,7 @@ pub fn program(node: &Namespace, frontend: SocketAddr, pods: &[IpAddr]) -> Resul
     Ok(())
 }
 
-fn ruleset(frontend: SocketAddr, pods: &[IpAddr]) -> String {
+fn ruleset(frontend: SocketAddr, pods: &[IpAddr], policy: Policy) -> String {
     let (vip, port) = (frontend.ip(), frontend.port());
     let family = if vip.is_ipv4() { "ip" } else { "ip6" };
     let kind = format!("type {}_addr", if vip.is_ipv4() { "ipv4" } else { "ipv6" });
@@ -46,7 +56,7 @@ fn ruleset(frontend: SocketAddr, pods: &[IpAddr]) -> String {
         block("chain mark-for-masquerade", &["meta mark set meta mark or 0x4000"]),
     ];
     for protocol in ["tcp", "udp"] {
-        blocks.extend(service(family, protocol, port, pods));
+        blocks.extend(service(family, protocol, port, pods, policy));
     }
     blocks.extend([
         block("map service-ips", &[&verdicts, &format!("elements = {{ {services} }}")]),
@@ -76,7 +86,7 @@ fn ruleset(frontend: SocketAddr, pods: &[IpAddr]) -> String {
 }
 
 /// The chain that chooses an endpoint, and a chain for each of them, which come first.
-fn service(family: &str, protocol: &str, port: u16, pods: &[IpAddr]) -> Vec<String> {
+fn service(family: &str, protocol: &str, port: u16, pods: &[IpAddr], policy: Policy) -> Vec<String> {
     let name = |index: usize| format!("endpoint-{protocol}-{index}");
     let endpoint = |(index, pod): (usize, &IpAddr)| {
         let mark = format!("{family} saddr {pod} jump mark-for-masquerade");
@@ -86,7 +96,11 @@ fn service(family: &str, protocol: &str, port: u16, pods: &[IpAddr]) -> Vec<Stri
     let mut blocks: Vec<_> = pods.iter().enumerate().map(endpoint).collect();
     let choices: Vec<_> = (0..pods.len()).map(|index| format!("{index} : goto {}", name(index))).collect();
     let choose = format!("numgen random mod {} vmap {{ {} }}", pods.len(), choices.join(", "));
-    blocks.push(block(&format!("chain service-{protocol}"), &[&choose]));
+    let lines = match policy {
+        Policy::Local => vec![choose.as_str()],
+        Policy::Cluster => vec!["jump mark-for-masquerade", &choose],
+    };
+    blocks.push(block(&format!("chain service-{protocol}"), &lines));
     blocks
 }
 

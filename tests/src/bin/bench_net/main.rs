@@ -1,10 +1,12 @@
 //! What a load balancer costs on the path: plain routing, kube-proxy's nftables form and Beeline, side by side.
 //!
-//! Each has a client, a node and Pods of its own. Rounds are interleaved, so that whatever else the machine does meets
-//! all three. Shares are of plain routing in the same round. Needs root, and release binaries to mean anything.
+//! All three to Pods of the node, and to those of another node behind it. Each has machines of its own. Rounds are
+//! interleaved, so that whatever else the machine does meets all. Shares are of plain routing to the same Pods in the same
+//! round. Needs root, and release binaries to mean anything.
 
 mod kube_proxy;
 mod measure;
+mod paths;
 mod report;
 
 use std::process::ExitCode;

@@ -5,7 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::Family;
-use crate::measure::{LOADS, PATHS, Samples};
+use crate::measure::{LOADS, Samples};
+use crate::paths::PATHS;
 
 /// The result of a run.
 #[derive(Serialize)]
@@ -35,7 +36,7 @@ pub struct Row {
     pub least: f64,
     /// The highest round.
     pub most: f64,
-    /// The median of the rounds' shares of plain routing in the same round.
+    /// The median of the rounds' shares of plain routing to the same Pods in the same round.
     pub share: f64,
     /// The lowest of these shares.
     pub share_least: f64,
@@ -50,10 +51,10 @@ impl Report {
         for (load, by_path) in LOADS.iter().zip(samples) {
             for (path, rates) in PATHS.iter().zip(by_path) {
                 let scaled = Spread::of(rates.iter().map(|rate| rate / load.scale));
-                let shares = Spread::of(rates.iter().zip(&by_path[0]).map(|(rate, plain)| rate / plain));
+                let shares = Spread::of(rates.iter().zip(&by_path[path.plain]).map(|(rate, plain)| rate / plain));
                 rows.push(Row {
                     load: load.name,
-                    path,
+                    path: path.name,
                     unit: load.unit,
                     median: scaled.median,
                     least: scaled.least,
@@ -92,7 +93,7 @@ impl Spread {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { family, seconds, rounds, rows } = self;
-        writeln!(f, "{family}, {rounds} interleaved rounds of {seconds} s, client, node and Pods on one CPU\n")?;
+        writeln!(f, "{family}, {rounds} interleaved rounds of {seconds} s, client, nodes and Pods on one CPU\n")?;
         writeln!(f, "| load | path | median | least | most | share of plain routing | least | most |")?;
         writeln!(f, "|---|---|--:|--:|--:|--:|--:|--:|")?;
         for Row { load, path, unit, median, least, most, share, share_least, share_most } in rows {
@@ -116,11 +117,13 @@ mod tests {
 
     #[test]
     fn shares_are_of_plain_routing_in_the_same_round() {
-        let samples = vec![vec![vec![100.0, 200.0], vec![50.0, 100.0], vec![100.0, 200.0]]; LOADS.len()];
+        let rates = [[100.0, 200.0], [50.0, 100.0], [100.0, 200.0], [10.0, 20.0], [5.0, 10.0], [1.0, 2.0]];
+        let samples = vec![rates.map(Vec::from).to_vec(); LOADS.len()];
 
         let report = Report::new(Family::Ipv4, 1, &samples);
 
         assert!((report.rows[1].share - 0.5).abs() < f64::EPSILON);
         assert!((report.rows[2].share - 1.0).abs() < f64::EPSILON);
+        assert!((report.rows[5].share - 0.1).abs() < f64::EPSILON, "of that to another node");
     }
 }

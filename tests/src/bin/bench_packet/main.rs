@@ -4,6 +4,9 @@
 //! left it. So the tables are laid out (`bed`) to make each run a full one. Nothing here judges a time. Needs root.
 
 mod bed;
+mod case;
+mod chain;
+mod full;
 mod measure;
 mod report;
 

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use beeline_tests::interrupt::Interrupt;
+use beeline_tests::netns::{Group, Lifetime, Namespace};
 use beeline_tests::packets::Floor;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::bed::{Bed, Case, Config, Family};
+use crate::bed::{Bed, Config, Family};
+use crate::case::{Case, Pods};
 
 /// One flow and service, many of each alone, and many of both; with many flows also one that is busy among them.
 const CONFIGS: [Config; 5] = [
@@ -23,6 +25,8 @@ const CONFIGS: [Config; 5] = [
 pub struct Sample {
     /// What happens to the packet.
     pub case: Case,
+    /// Where the Pods are.
+    pub pods: Pods,
     /// Its IP version.
     pub family: Family,
     /// What the tables hold.
@@ -35,33 +39,65 @@ pub struct Sample {
 
 /// Measures everything.
 pub fn all(interrupt: &Interrupt, rounds: u32, quick: bool) -> Result<Vec<Sample>> {
-    pin()?;
-    let mut floor = Floor::load()?;
-    let mut samples = Vec::new();
-    let configs = if quick { &CONFIGS[..1] } else { &CONFIGS[..] };
-    for &config in configs {
-        for family in [Family::IPv4, Family::IPv6] {
-            eprintln!("{family:?}, {} flows ({} busy), {} services", config.flows, config.busy_flows, config.services);
-            let mut bed = Bed::build(config, family)?;
-            let new = |case| Sample { case, family, config, gross: Vec::new(), floor: Vec::new() };
-            let mut of_bed: Vec<_> = Case::ALL.into_iter().map(new).collect();
-            // The round before the first warms everything up.
-            for round in 0..=rounds {
-                for sample in &mut of_bed {
-                    interrupt.check()?;
-                    let (_, packet) = bed.packet(sample.case)?;
-                    let below = floor.time(&packet, bed.repeat(sample.case))?;
-                    let gross = bed.measure(sample.case).with_context(|| format!("{family:?}, {config:?}"))?;
-                    if round > 0 {
-                        sample.floor.push(below);
-                        sample.gross.push(gross);
-                    }
+    let group = Group::create(Lifetime::Process)?;
+    let node = node(&group)?;
+    node.enter(|| {
+        pin()?;
+        let mut floor = Floor::load()?;
+        let mut samples = Vec::new();
+        let configs = if quick { &CONFIGS[..1] } else { &CONFIGS[..] };
+        for pods in Pods::ALL {
+            for &config in configs {
+                for family in [Family::IPv4, Family::IPv6] {
+                    samples.append(&mut in_bed(interrupt, rounds, &mut floor, (config, family, pods))?);
                 }
             }
-            samples.append(&mut of_bed);
+        }
+        Ok(samples)
+    })?
+}
+
+/// Measures the cases of one bed.
+fn in_bed(
+    interrupt: &Interrupt,
+    rounds: u32,
+    floor: &mut Floor,
+    (config, family, pods): (Config, Family, Pods),
+) -> Result<Vec<Sample>> {
+    let Config { flows, busy_flows, services } = config;
+    eprintln!("Pods {}, {family:?}, {flows} flows ({busy_flows} busy), {services} services", pods.name());
+    let mut bed = Bed::build(config, family, pods)?;
+    let new = |&case| Sample { case, pods, family, config, gross: Vec::new(), floor: Vec::new() };
+    let mut samples: Vec<_> = pods.cases().iter().map(new).collect();
+    // The round before the first warms everything up.
+    for round in 0..=rounds {
+        for sample in &mut samples {
+            interrupt.check()?;
+            let below = bed.measure_floor(floor, sample.case)?;
+            let gross = bed.measure(sample.case).with_context(|| format!("{pods:?}, {family:?}, {config:?}"))?;
+            if round > 0 {
+                sample.floor.push(below);
+                sample.gross.push(gross);
+            }
         }
     }
     Ok(samples)
+}
+
+/// A node whose routes lead everywhere: what is sent on from ingress asks them for each packet.
+fn node(group: &Group) -> Result<Namespace> {
+    let node = Namespace::create(group, "node")?;
+    for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+        node.sysctl(key, "1")?;
+    }
+    node.ip("link add eth0 type veth peer name wire
+        link set wire up
+        link set eth0 up
+        addr add 172.31.0.1/24 dev eth0
+        addr add fd00:31::1/64 dev eth0
+        route add default via 172.31.0.2
+        route add default via fd00:31::2")?;
+    Ok(node)
 }
 
 /// Keeps this process on one CPU, so that no run finds cold caches.
