@@ -10,6 +10,7 @@ pub mod calico;
 pub mod cgroup;
 pub mod client;
 pub mod cluster;
+pub mod crowd;
 pub mod faulty_api;
 pub mod interrupt;
 pub mod lab;

@@ -159,7 +159,8 @@ async fn echo_streams(listener: TcpListener) {
 
 async fn echo_stream(mut stream: TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut buffer = vec![0; 64 * 1024];
+    // Small enough for tens of thousands of connections.
+    let mut buffer = vec![0; 16 * 1024];
     loop {
         let length = stream.read(&mut buffer).await?;
         if length == 0 {

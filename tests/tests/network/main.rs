@@ -4,6 +4,7 @@
 
 mod announce;
 mod clients;
+mod crowd;
 mod elsewhere;
 mod firewall;
 mod guard;
