@@ -5,8 +5,8 @@
 
 mod access;
 mod announce;
-mod elsewhere;
 mod drain;
+mod elsewhere;
 mod faults;
 mod gates;
 mod inside;

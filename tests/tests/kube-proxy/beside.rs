@@ -7,6 +7,7 @@ use beeline_tests::cluster::{Cluster, Sandbox, Workload};
 use beeline_tests::pod::{HTTP_PORT, UDP_PORT};
 use beeline_tests::process::run;
 use beeline_tests::socket_client::{Home, Report, Way};
+use gateway_common::Protocol;
 
 use crate::ground;
 
@@ -55,7 +56,7 @@ fn a_vip_is_beelines_on_each_node_and_the_clusters_own_address_stays_kube_proxys
 
     for node in cluster.nodes() {
         for frontend in &frontends {
-            let shares = cluster.shares(node, *frontend, &pods, HTTP_PORT, CONNECTIONS)?;
+            let shares = cluster.shares(node, Protocol::TCP, *frontend, &pods, HTTP_PORT, CONNECTIONS)?;
             assert!(shares.is_exact(), "{shares:?}");
             let flows = cluster.flows_by(node, SocketAddr::new(frontend.ip(), UDP_PORT), CONNECTIONS as usize)?;
             let even = pods.iter().all(|pod| flows.of(&pod.name) == CONNECTIONS / u64::from(PODS));
