@@ -29,6 +29,8 @@ pub trait Sockets: Tables {
     fn socket(&self, key: &SocketKey) -> Option<&mut SocketEntry>;
     /// Remembers a peer, whatever was remembered of it before.
     fn remember_socket(&self, key: &SocketKey, entry: &SocketEntry);
+    /// Remembers a peer no longer.
+    fn forget_socket(&self, key: &SocketKey);
     /// Counts a socket that was given a backend.
     fn count_selected(&self, frontend: u32, backend: u32);
     /// Counts a socket whose datagrams go to another backend because theirs is gone.
@@ -58,13 +60,19 @@ pub enum Choice {
 /// A socket connects: whom to?
 #[inline(always)]
 pub fn connect<S: Socket, T: Sockets>(peer: &Endpoint, protocol: Protocol, socket: &S, tables: &T) -> Choice {
-    if !tables.may_be_vip(&peer.address) {
-        return Choice::Leave;
-    }
-    match choose(peer, protocol, socket, tables) {
+    let choice = if tables.may_be_vip(&peer.address) {
+        choose(peer, protocol, socket, tables)
+    } else {
+        Err(Choice::Leave)
+    };
+    match choice {
         Ok(chosen) => {
             remember(socket.cookie(), peer, &chosen, Direction::Reverse, tables);
             Choice::Peer(chosen.endpoint)
+        }
+        Err(Choice::Leave) => {
+            forget(socket.cookie(), peer, tables);
+            Choice::Leave
         }
         Err(choice) => choice,
     }
@@ -160,6 +168,16 @@ fn choose<S: Socket, T: Sockets>(
     tables.count_selected(frontend, backend_id);
     let endpoint = Endpoint { address: backend.address, port: backend.port };
     Ok(Chosen { endpoint, frontend, backend: backend_id, generation })
+}
+
+/// A socket means the peer itself from now on, not a VIP by which it may have known that.
+#[inline(always)]
+fn forget<T: Sockets>(cookie: u64, peer: &Endpoint, tables: &T) {
+    let reverse = SocketKey::new(cookie, peer.address, peer.port, Direction::Reverse);
+    let Some(&mut SocketEntry { address, port, .. }) = tables.socket(&reverse) else { return };
+    // Datagrams to the VIP are selected anew, which remembers both.
+    tables.forget_socket(&SocketKey::new(cookie, address, port, Direction::Forward));
+    tables.forget_socket(&reverse);
 }
 
 #[inline(always)]

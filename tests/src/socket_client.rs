@@ -128,14 +128,22 @@ impl Attempts {
     }
 }
 
+/// Before an address in a line of a conversation: the socket is connected there.
+const CONNECT: &str = "connect ";
+
 /// Sends a datagram on one socket for each line of standard input and says what came of it, until the input ends. A line
-/// may name another target.
-pub fn converse(way: Way, target: SocketAddr) -> Result<()> {
+/// may name another target, or one to connect to first.
+pub fn converse(mut way: Way, target: SocketAddr) -> Result<()> {
     let socket = open(way, target, None)?;
     for line in io::stdin().lines() {
-        let outcome = match line?.parse() {
-            Ok(named) => ask(&socket, Way::Unconnected, named),
-            Err(_) => ask(&socket, way, target),
+        let line = line?;
+        let outcome = if let Some(peer) = line.strip_prefix(CONNECT) {
+            way = Way::Connected;
+            socket.connect(peer).and_then(|()| ask(&socket, way, target))
+        } else if let Ok(named) = line.parse() {
+            ask(&socket, Way::Unconnected, named)
+        } else {
+            ask(&socket, way, target)
         };
         let outcome = outcome.map_err(|error| named(&error));
         let mut output = io::stdout().lock();
@@ -240,6 +248,11 @@ impl Conversation {
     /// Sends one to an address that it names, connected or not.
     pub fn ask_at(&mut self, target: SocketAddr) -> Result<Result<Seen, String>> {
         self.say(&target.to_string())
+    }
+
+    /// Connects the socket to another peer and sends a datagram.
+    pub fn ask_connected_to(&mut self, peer: SocketAddr) -> Result<Result<Seen, String>> {
+        self.say(&format!("{CONNECT}{peer}"))
     }
 
     fn say(&mut self, line: &str) -> Result<Result<Seen, String>> {

@@ -23,6 +23,10 @@ impl Sockets for Memory {
         self.sockets.borrow_mut().insert(*key, Box::new(UnsafeCell::new(*entry)));
     }
 
+    fn forget_socket(&self, key: &SocketKey) {
+        self.sockets.borrow_mut().remove(key);
+    }
+
     fn count_selected(&self, _frontend: u32, _backend: u32) {
         self.count_event(Event::SocketSelected);
     }
@@ -171,6 +175,29 @@ fn a_connected_socket_is_stale_once_its_backend_is_gone() {
     assert_eq!([1, 2].map(stale), [false, false]);
     lab.tables.retire(0);
     assert_eq!([1, 2].map(stale), [true, false], "a socket that found the Pod by itself is no business of ours");
+}
+
+#[test]
+fn a_socket_that_then_connects_to_its_pod_by_itself_is_no_business_of_ours_any_more() {
+    for family in FAMILIES {
+        let lab = Lab::with_backends(family, &[1]);
+        let (vip, pod) = (frontend(family), backend(family, 0));
+        let direct = |cookie| connect(&pod, Protocol::UDP, &socket(cookie), &lab.tables);
+        for cookie in [1, 2] {
+            assert_eq!(chosen(send(&vip, &socket(cookie), &lab.tables), family), 0);
+        }
+
+        assert_eq!(direct(1), Choice::Leave);
+        assert_eq!(known_as(&pod, &socket(1), &lab.tables), None);
+        assert_eq!(known_as(&pod, &socket(2), &lab.tables), Some(vip), "another socket's is kept");
+        assert_eq!(send(&vip, &socket(1), &lab.tables), Choice::Peer(pod));
+        assert_eq!(known_as(&pod, &socket(1), &lab.tables), Some(vip));
+
+        lab.tables.doubt(pod.address);
+        assert_eq!(direct(2), Choice::Leave);
+        lab.tables.retire(0);
+        assert_eq!([1, 2].map(|cookie| is_stale(cookie, &pod, &lab.tables)), [true, false]);
+    }
 }
 
 #[test]

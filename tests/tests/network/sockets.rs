@@ -9,6 +9,7 @@ use beeline_tests::cgroup::Cgroup;
 use beeline_tests::lab::Lab;
 use beeline_tests::manifests::Service;
 use beeline_tests::netns::Namespace;
+use beeline_tests::pod::UDP_PORT;
 use beeline_tests::socket_client::{Home, Way};
 use beeline_tests::topology::{CLIENT, VIP, pod_addresses};
 use beeline_tests::wait;
@@ -181,6 +182,26 @@ fn a_connected_socket_learns_that_its_pod_is_gone_and_connects_anew() -> Result<
         let report = home.attempt(Way::Connected, target, 4)?;
         assert_eq!((report.by_pod.len(), report.by_pod.contains_key(&first.pod)), (1, false), "{report:?}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_socket_that_then_connects_to_its_pod_by_itself_knows_that_by_its_own_address() -> Result<()> {
+    let node = Node::weighted(&[1])?;
+    let agent = node.start()?;
+    for (home, target) in node.homes().iter().flat_map(|home| VIP.sockets(8001).map(|target| (home, target))) {
+        let pod = SocketAddr::new(pod_addresses(1).like(target.ip()), UDP_PORT);
+        for way in [Way::Connected, Way::Unconnected] {
+            let mut conversation = home.converse(way, target)?;
+            assert_eq!(conversation.ask()?.expect("an answer").sender, Some(target));
+
+            let seen = conversation.ask_connected_to(pod)?.expect("an answer");
+            assert_eq!((seen.peer, seen.sender), (Some(pod), Some(pod)), "{way:?}");
+            let seen = conversation.ask_connected_to(target)?.expect("an answer");
+            assert_eq!((seen.peer, seen.sender), (Some(target), Some(target)), "{way:?}");
+        }
+    }
+    assert_eq!(agent.events("socket_selected")?, 16);
     Ok(())
 }
 

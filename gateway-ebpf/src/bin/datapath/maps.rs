@@ -354,6 +354,12 @@ impl Sockets for Maps {
     }
 
     #[inline(always)]
+    fn forget_socket(&self, key: &SocketKey) {
+        // It fails only if there is none.
+        let _ = SOCKETS.remove(key);
+    }
+
+    #[inline(always)]
     fn count_selected(&self, frontend: u32, backend: u32) {
         for connections in [FRONTEND_CONNS.get_ptr_mut(frontend), BACKEND_CONNS.get_ptr_mut(backend)] {
             // SAFETY: a pointer into an array map; the addition is atomic.
