@@ -196,11 +196,13 @@ impl Announcer {
     /// Takes in what somebody claims; says whether it matters.
     fn note(&mut self, claim: Claim) -> bool {
         let is_ours = |uplink: &Uplink| Some(uplink.link.hardware) == claim.hardware;
-        let is_by_uplink = |device| self.uplinks.iter().any(|uplink| uplink.link.index == device);
-        if !claim.device.is_none_or(is_by_uplink) || self.uplinks.iter().any(is_ours) {
+        let ip = claim.address.to_ip();
+        // Nobody can speak for an address on another segment than its own.
+        let is_heard_there = uplinks_of(&self.uplinks, ip).any(|uplink| uplink.link.index == claim.device);
+        if !is_heard_there || self.uplinks.iter().any(is_ours) {
             return false;
         }
-        let has_returned = self.probing.answered(claim.address.to_ip());
+        let has_returned = self.probing.answered(ip);
         if has_returned {
             info!(node = %claim.address, "a node answers on the segment again");
         }

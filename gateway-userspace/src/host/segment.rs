@@ -35,8 +35,8 @@ pub struct Link {
 /// Somebody says that an address is his.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// The device by which it was heard; nothing if the kernel does not say, as with most messages of IPv6.
-    pub device: Option<u32>,
+    /// The device by which it was heard.
+    pub device: u32,
     /// The address.
     pub address: Address,
     /// Where it is; not every claim of IPv6 says so.
@@ -113,13 +113,14 @@ fn watched(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 /// What a socket receives next, if it is a claim.
 async fn next(
     socket: &AsyncFd<OwnedFd>,
-    receive: fn(&OwnedFd, &mut [u8]) -> io::Result<Received>,
+    receive: fn(&OwnedFd, &mut [u8]) -> io::Result<Option<Received>>,
     read: fn(&[u8]) -> Option<Claimed>,
 ) -> Option<Claim> {
     let mut buffer = [0; LONGEST];
     let received = socket.async_io(Interest::READABLE, |socket| receive(socket, &mut buffer)).await;
     match received {
-        Ok(Received { length, device }) => {
+        Ok(received) => {
+            let Received { length, device } = received?;
             let (address, hardware) = read(buffer.get(..length)?)?;
             Some(Claim { device, address, hardware })
         }

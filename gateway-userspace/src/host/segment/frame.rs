@@ -110,7 +110,7 @@ fn ndp(kind: u8, flags: u8, target: Ipv6Addr, option: u8, own: Hardware) -> [u8;
 pub fn claim_of_advertisement(message: &[u8]) -> Option<Claimed> {
     let head: &[u8; NDP_HEAD] = message.first_chunk()?;
     let target: [u8; 16] = *head.last_chunk()?;
-    if head[0] != ADVERTISEMENT || head[1] != 0 {
+    if head[0] != ADVERTISEMENT || head[1] != 0 || Ipv6Addr::from(target).is_multicast() {
         return None;
     }
     Some((Address::from_v6(target), target_hardware(&message[NDP_HEAD..])))
@@ -195,6 +195,7 @@ mod tests {
         assert_eq!(claim_of_advertisement(&message[..24]), Some((VIP6.into(), None)));
         assert_eq!(claim_of_advertisement(&message[..23]), None);
         assert_eq!(claim_of_advertisement(&solicitation(VIP6, OWN)), None);
+        assert_eq!(claim_of_advertisement(&advertisement(ALL_NODES, OWN)), None);
     }
 
     #[test]
