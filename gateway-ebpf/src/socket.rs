@@ -60,11 +60,8 @@ pub enum Choice {
 /// A socket connects: whom to?
 #[inline(always)]
 pub fn connect<S: Socket, T: Sockets>(peer: &Endpoint, protocol: Protocol, socket: &S, tables: &T) -> Choice {
-    let choice = if tables.may_be_vip(&peer.address) {
-        choose(peer, protocol, socket, tables)
-    } else {
-        Err(Choice::Leave)
-    };
+    let choice =
+        if tables.may_be_vip(&peer.address) { choose(peer, protocol, socket, tables) } else { Err(Choice::Leave) };
     match choice {
         Ok(chosen) => {
             remember(socket.cookie(), peer, &chosen, Direction::Reverse, tables);

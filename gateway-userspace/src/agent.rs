@@ -231,6 +231,7 @@ fn choose_uplinks(host: &mut Host, config: &Config, before: Option<&State>) -> a
 }
 
 fn first_state(config: &Config, dataplane: &Dataplane, uplinks: &[String], before: Option<State>) -> State {
+    let before = before.unwrap_or_default();
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX));
     State {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -240,7 +241,8 @@ fn first_state(config: &Config, dataplane: &Dataplane, uplinks: &[String], befor
         uplinks: uplinks.to_vec(),
         map_memory_bytes: memory_bytes(&dataplane.capacities(), cpus),
         // What an earlier agent changed is still to be put back by `unload`.
-        sysctls: before.map(|before| before.sysctls).unwrap_or_default(),
+        sysctls: before.sysctls,
+        reserved_ports: before.reserved_ports,
         ..State::default()
     }
 }

@@ -21,6 +21,7 @@ pub mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use gateway_common::Address;
 use ipnet::IpNet;
@@ -116,14 +117,21 @@ impl Host {
         routes.route(to, known.addresses(netlink)?)
     }
 
-    /// Keeps a range of ports from being given to connections of the host's own; the setting, if it was another one.
-    pub fn reserve_ports(&mut self, first: u16, last: u16) -> io::Result<Option<ChangedSysctl>> {
+    /// Keeps a range of ports from being given to connections of the host's own, in place of those that are ours so far.
+    /// Says which are ours now, as text: those of the range that nobody else had reserved; nothing if they are the same.
+    pub fn reserve_ports(&mut self, range: RangeInclusive<u16>, ours: &str) -> io::Result<Option<String>> {
         if self.known.ports_are_reserved {
             return Ok(None);
         }
-        let changed = reserved_ports::reserve(first, last)?;
+        let reserved = reserved_ports::reserve(range, ours)?;
         self.known.ports_are_reserved = true;
-        Ok(changed)
+        Ok(Some(reserved).filter(|reserved| reserved != ours))
+    }
+
+    /// Gives the ports back that are ours, as [`Host::reserve_ports`] said.
+    pub fn release_ports(&mut self, ours: &str) -> io::Result<()> {
+        self.known.ports_are_reserved = false;
+        reserved_ports::release(ours)
     }
 
     /// The uplinks' names: see [`uplinks::choose`].

@@ -58,6 +58,8 @@ pub struct State {
     pub writes_since_start: u64,
     /// Settings that were changed on the host.
     pub sysctls: Vec<ChangedSysctl>,
+    /// The ports that were reserved with the kernel, but for those that others had reserved before.
+    pub reserved_ports: String,
 }
 
 /// The last reconcile.

@@ -108,6 +108,8 @@ struct Outcome {
     writes: u64,
     problems: Vec<Problem>,
     sysctls: Vec<ChangedSysctl>,
+    /// The ports that are ours now, if they are others than before.
+    reserved_ports: Option<String>,
 }
 
 impl Programmer {
@@ -328,7 +330,18 @@ impl Programmer {
     fn apply(&mut self) -> anyhow::Result<Outcome> {
         let Self { parts, attached, scanned, .. } = self;
         let Parts {
-            host, dataplane, reconciler, uplinks, epoch, sockets, health_ports, config, announcer, source, ..
+            host,
+            dataplane,
+            reconciler,
+            uplinks,
+            epoch,
+            sockets,
+            health_ports,
+            config,
+            announcer,
+            source,
+            state,
+            ..
         } = parts;
         let foreign = host.foreign_addresses().context("the host's addresses cannot be listed")?;
         let (model, mut problems) = conflicts::without(&self.model, &self.translation.vips, &foreign);
@@ -360,12 +373,12 @@ impl Programmer {
         health_ports.serve(&model.health_checks);
         problems.extend(health_ports.problems());
         let mut published = host.publish(&plan.host_vips, &devices).context("VIP addresses cannot be added to lo")?;
-        match host.reserve_ports(config.source_ports.first, config.source_ports.last) {
-            Ok(changed) => published.sysctls.extend(changed),
-            Err(error) => {
-                published.failures.push(format!("--source-ports {} are not reserved: {error}", config.source_ports));
-            }
-        }
+        let ports = config.source_ports;
+        let reserved_ports =
+            host.reserve_ports(ports.first..=ports.last, &state.reserved_ports).unwrap_or_else(|error| {
+                published.failures.push(format!("--source-ports {ports} are not reserved: {error}"));
+                None
+            });
         problems.extend(published.failures.into_iter().map(|failure| Problem::of_file("", failure)));
         if !plan.writes.is_empty() {
             announcer.tell_again();
@@ -373,12 +386,12 @@ impl Programmer {
         announcer.look(&model, segments(host, &devices)?, Instant::now());
         source.stand(announcer.stance());
         self.share_vips()?;
-        Ok(Outcome { plan, writes, problems, sysctls: published.sysctls })
+        Ok(Outcome { plan, writes, problems, sysctls: published.sysctls, reserved_ports })
     }
 
     /// Logs and records a reconcile. One that was only a look, and found nothing to do, leaves no trace.
     fn tell(&mut self, cause: Cause, since: Instant, outcome: Outcome) {
-        let Outcome { plan, writes, problems: found, sysctls } = outcome;
+        let Outcome { plan, writes, problems: found, sysctls, reserved_ports } = outcome;
         self.deadline = plan.next_deadline.map(|deadline| self.parts.epoch + deadline);
         self.waiting = plan.next_deadline.is_some();
         let took_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -401,7 +414,8 @@ impl Programmer {
         if asked || recovered || news {
             self.parts.source.tell(&self.statuses, problems.clone());
         }
-        if !asked && writes == 0 && !news && sysctls.is_empty() && !recovered {
+        let host_changed = !sysctls.is_empty() || reserved_ports.is_some();
+        if !asked && writes == 0 && !news && !host_changed && !recovered {
             return;
         }
         state.problems = problems.iter().map(ToString::to_string).collect();
@@ -413,6 +427,9 @@ impl Programmer {
         }
         state.writes_since_start += writes;
         state.last_reconcile = Some(LastReconcile { unix_ms: report::unix_ms(), writes, took_ms, frontends, backends });
+        if let Some(reserved_ports) = reserved_ports {
+            state.reserved_ports = reserved_ports;
+        }
         for changed in sysctls {
             if !state.sysctls.iter().any(|known| known.sysctl == changed.sysctl) {
                 state.sysctls.push(changed);

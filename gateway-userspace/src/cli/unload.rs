@@ -73,7 +73,13 @@ fn take_from_host(bpffs: &Path, directory: &RunDirectory) -> anyhow::Result<usiz
     if let Ok(dump) = View::open(bpffs).and_then(|view| view.dump()) {
         vips.extend(dump.vips.iter().map(|vip| Address::from(vip.address)));
     }
-    let removed = Host::open()?.remove(&vips).context("VIP addresses cannot be removed from lo")?;
+    let mut host = Host::open()?;
+    let removed = host.remove(&vips).context("VIP addresses cannot be removed from lo")?;
+    if !state.reserved_ports.is_empty()
+        && let Err(error) = host.release_ports(&state.reserved_ports)
+    {
+        warn!(ports = state.reserved_ports, %error, "ports stay reserved in net/ipv4/ip_local_reserved_ports");
+    }
     for changed in &state.sysctls {
         if let Err(error) = changed.sysctl.set(&changed.before) {
             warn!(sysctl = %changed.sysctl, value = changed.before, %error, "a setting could not be put back");

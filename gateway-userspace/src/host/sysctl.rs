@@ -3,10 +3,18 @@
 //! Containers see a `/proc/sys` that is read-only; `BEELINE_PROC_SYS` names where it lies besides.
 
 use std::env;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+/// More octets than nearly all settings have.
+const USUAL: usize = 4096;
+/// More than any has: a list of every other port.
+const LONGEST: usize = 256 * 1024;
+/// What does not fit is left out by whole entries, which are no longer than this.
+const MARGIN: usize = 16;
 
 /// A setting, by the names between the slashes: device names may hold dots, so dots are no separators.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -20,7 +28,11 @@ impl Sysctl {
 
     /// What it is set to.
     pub fn get(&self) -> io::Result<String> {
-        Ok(std::fs::read_to_string(self.file())?.trim().to_owned())
+        let mut text = self.read(USUAL)?;
+        if text.len() + MARGIN > USUAL {
+            text = self.read(LONGEST)?;
+        }
+        Ok(text.trim().to_owned())
     }
 
     /// What it is set to, as a number; nothing if the kernel does not have it.
@@ -37,6 +49,14 @@ impl Sysctl {
         // An empty value needs a line to be written at all.
         std::fs::write(self.file(), format!("{value}\n"))?;
         Ok(Some(before))
+    }
+
+    /// Reads at once: of a long list of ports the kernel gives no second piece.
+    fn read(&self, most: usize) -> io::Result<String> {
+        let mut text = vec![0; most];
+        let length = File::open(self.file())?.read(&mut text)?;
+        text.truncate(length);
+        String::from_utf8(text).map_err(io::Error::other)
     }
 
     fn file(&self) -> PathBuf {

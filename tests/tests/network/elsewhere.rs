@@ -1,6 +1,5 @@
 //! Pods of another host: reached by a route or through a tunnel, with this node's address as the client's.
 
-use std::fs;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -204,20 +203,28 @@ fn a_restart_with_pods_elsewhere_writes_nothing_and_breaks_nothing() -> Result<(
 fn the_ports_are_reserved_beside_those_of_others_and_given_back_by_unload() -> Result<()> {
     let hosts = TwoHosts::build([1, 1, 1], 1500)?;
     let node = &hosts.lab.network.node;
+    let reserve = |ports: &str| node.sysctl("net/ipv4/ip_local_reserved_ports", &format!("{ports}\n"));
     let reserved = || -> Result<String> {
-        let text = node.enter(|| fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports"))??;
-        Ok(text.trim().to_owned())
+        // Read at once: the kernel gives no second piece of it.
+        let output = node.command("cat")?.arg("/proc/sys/net/ipv4/ip_local_reserved_ports").output()?;
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
     };
-    for before in ["8080,9000-9001", ""] {
-        node.sysctl("net/ipv4/ip_local_reserved_ports", &format!("{before}\n"))?;
+    for before in ["8080,9000-9001,12000", ""] {
+        reserve(before)?;
         let mut agent = hosts.start()?;
-        let expected = [before, "10000-29999"].join(",");
+        let expected = [before.trim_end_matches(",12000"), "10000-29999"].join(",");
         assert_eq!(reserved()?, expected.trim_start_matches(','));
+        agent.stop()?;
+        // Meanwhile somebody else has ports reserved, too.
+        reserve(&format!("{},40000", reserved()?))?;
+
+        let mut agent = agent.with_arguments(&["--source-ports", "20000-25000"]);
+        agent.start()?;
+        assert_eq!(reserved()?, [before, "20000-25000,40000"].join(",").trim_start_matches(','));
 
         agent.stop()?;
         agent.unload()?;
-
-        assert_eq!(reserved()?, before);
+        assert_eq!(reserved()?, [before, "40000"].join(",").trim_start_matches(','));
     }
     Ok(())
 }
