@@ -10,6 +10,7 @@ mod conflicts;
 pub(crate) mod handover;
 mod health_ports;
 mod local;
+mod places;
 pub(crate) mod probe;
 mod program;
 mod recorder;

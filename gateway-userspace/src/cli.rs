@@ -69,7 +69,7 @@ struct Shared {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(run::Arguments),
+    Run(Box<run::Arguments>),
     Status(status::Arguments),
     Dump(dump::Arguments),
     Check(check::Arguments),
@@ -116,7 +116,7 @@ pub fn main() -> ExitCode {
 
 fn execute(command: Command, bpffs: &Path) -> anyhow::Result<Outcome> {
     match command {
-        Command::Run(arguments) => run::execute(arguments, bpffs),
+        Command::Run(arguments) => run::execute(*arguments, bpffs),
         Command::Status(arguments) => status::execute(&arguments, bpffs),
         Command::Dump(arguments) => dump::execute(&arguments, bpffs),
         Command::Check(arguments) => check::execute(&arguments, bpffs),

@@ -1,5 +1,6 @@
 //! The flags of `beeline run`, validated into one [`Config`]: after this no other part reads a flag.
 
+mod client_interfaces;
 mod source_ports;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use crate::dataplane::Capacities;
 use crate::source::validate::parse_mode;
 use crate::translate::Options;
 
+pub use client_interfaces::DevicePattern;
 pub use source_ports::SourcePorts;
 
 /// Map sizes beyond this are a slip of the finger: the kernel would be asked for tens of gigabytes.
@@ -39,12 +41,18 @@ pub struct Flags {
     #[arg(long = "interface", value_name = "NAME")]
     pub interfaces: Vec<String>,
 
+    /// Device that clients inside are behind which no cgroup has, such as virtual machines; repeatable, a trailing * stands
+    /// for any ending, none for no device. A bridge's port brings its bridge along
+    #[arg(long = "client-interface", value_name = "NAME", env = "BEELINE_CLIENT_INTERFACES", value_delimiter = ',',
+        default_values = ["tap*", "vnet*"])]
+    pub client_interfaces: Vec<DevicePattern>,
+
     /// Cgroup whose processes reach VIPs by socket, below the root of the unified hierarchy [default: all of the node's:
     /// those where the kubelet of this Pod keeps its Pods, mostly the root, and those of the node's network namespace]
     #[arg(long, value_name = "PATH", env = "BEELINE_CGROUP")]
     pub cgroup: Option<PathBuf>,
 
-    /// Give no backends to sockets: processes and Pods of this node then reach no VIP
+    /// Give no backends to sockets: processes of this node then reach no VIP, and Pods only from --client-interface
     #[arg(long, env = "BEELINE_NO_SOCKET_SELECTION", conflicts_with = "cgroup")]
     pub no_socket_selection: bool,
 
@@ -187,6 +195,8 @@ pub struct Config {
     pub objects: ObjectsFrom,
     /// The uplinks that were named; none means: find them.
     pub interfaces: Vec<String>,
+    /// The devices that clients inside are behind.
+    pub client_interfaces: Vec<DevicePattern>,
     /// Whose sockets are given backends.
     pub sockets: SocketsOf,
     /// Whether the seeds' direct-access annotation makes a Service ours.
@@ -268,6 +278,7 @@ impl Config {
             source_ports: flags.source_ports,
             objects,
             interfaces: flags.interfaces,
+            client_interfaces: flags.client_interfaces,
             sockets: match flags.cgroup {
                 _ if flags.no_socket_selection => SocketsOf::Nobody,
                 Some(path) => SocketsOf::Cgroup(path),
@@ -433,6 +444,16 @@ mod tests {
         assert_eq!(config.settings(), Settings::default());
         assert_eq!(config.capacities.flows, maps::DEFAULT_MAX_FLOWS);
         assert!(config.adopt_tencent_annotations);
+        assert_eq!(config.client_interfaces.iter().map(ToString::to_string).collect::<Vec<_>>(), ["tap*", "vnet*"]);
+    }
+
+    #[test]
+    fn devices_of_clients_that_are_named_take_the_place_of_the_usual_ones() {
+        let flags = flags(&["--manifests", "/", "--client-interface", "veth*,eth7", "--client-interface=none"]);
+
+        let named = flags.expect("flags").client_interfaces.iter().map(ToString::to_string).collect::<Vec<_>>();
+
+        assert_eq!(named, ["veth*", "eth7", "none"]);
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod syscall;
 mod table;
 mod view;
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -27,7 +28,7 @@ pub use gateway_common::Settings;
 use gateway_common::maps as names;
 use gateway_common::{Admitted, Backend, ConntrackEntry, Flow, Frontend, FrontendKey, SourceRange};
 
-pub use self::attach::{Attached, Uplink};
+pub use self::attach::{Attached, Role, Uplink};
 pub use self::bpffs::{Directory, Unloaded, Unloading, is_locked, refuse_foreign};
 pub use self::cgroup::Scope;
 pub use self::dump::{
@@ -117,12 +118,12 @@ impl Dataplane {
         self.writes
     }
 
-    /// Attaches the programs to these uplinks and the guard to the calling thread's network namespace, and detaches
+    /// Attaches the programs to these devices and the guard to the calling thread's network namespace, and detaches
     /// them from all other devices. What is as it shall be stays untouched: call it again whenever devices change.
     ///
-    /// All uplinks are tried; the first error is returned.
-    pub fn attach(&mut self, uplinks: &[Uplink]) -> Result<Attached, Error> {
-        attach::attach(&mut self.ebpf, &self.directory, uplinks)
+    /// All devices are tried; the first error at an uplink is returned.
+    pub fn attach(&mut self, devices: &BTreeSet<Uplink>) -> Result<Attached, Error> {
+        attach::attach(&mut self.ebpf, &self.directory, devices)
     }
 
     /// The names of the devices that have links now, an earlier agent's included.

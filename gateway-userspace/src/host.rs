@@ -6,6 +6,7 @@
 //! longer than most changes. Whatever does not bear our protocol number is never touched.
 
 pub mod addresses;
+pub mod clients;
 pub mod forwarding;
 pub mod neighbours;
 pub mod netfilter;
@@ -28,6 +29,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use self::addresses::HostAddress;
+use self::clients::ClientDevices;
 use self::neighbours::Proxy;
 use self::netlink::Netlink;
 use self::routes::Routes;
@@ -103,6 +105,12 @@ impl Host {
         let having: BTreeSet<u32> = addresses.iter().filter_map(|address| own.get(address)).copied().collect();
         let is_one = |device: &&Device| indexes.contains(&device.index) || having.contains(&device.index);
         Ok(self.devices()?.iter().filter(|device| !device.is_loopback()).filter(is_one).cloned().collect())
+    }
+
+    /// The devices whose names are wanted, as far as the host or one of its bridges takes what they receive; the bridges of
+    /// those that are ports come with them.
+    pub fn client_devices(&mut self, is_wanted: impl Fn(&str) -> bool) -> io::Result<ClientDevices> {
+        Ok(clients::choose(self.devices()?, is_wanted))
     }
 
     /// Counts up whenever a [`Host::route`] may be another one than before.

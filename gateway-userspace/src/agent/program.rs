@@ -17,7 +17,7 @@ use super::sockets::SocketSelection;
 use super::source::{Reading, Source, Successor};
 use super::sweep::Sweep;
 use super::ways::{self, HostWays};
-use super::{RETRY, announce, conflicts, report};
+use super::{RETRY, announce, conflicts, places, report};
 use crate::config::Config;
 use crate::dataplane::{Dataplane, Sweeper, Uplink, monotonic_ns};
 use crate::host::segment::Link;
@@ -351,23 +351,20 @@ impl Programmer {
         problems.extend(plan.unreachable.as_ref().map(ways::problem));
         host.withdraw(&plan.host_vips).context("VIP addresses cannot be removed from lo")?;
         let devices = host.devices_named(uplinks).context("devices cannot be listed")?;
-        // Replies come in by the devices that lead to Pods elsewhere, or at those that have the address they are sent to.
-        let inward = host.devices_of(&plan.devices, &plan.sources).context("devices cannot be listed")?;
-        let mut wanted: BTreeSet<Uplink> = devices.iter().chain(&inward).map(uplink).collect();
+        let mut wanted = places::wanted(host, &devices, &plan, &config.client_interfaces)?;
         if !*scanned {
             // Old flows may bear addresses that nobody knows of yet.
-            let linked = host.devices_named(&dataplane.linked()?).context("devices cannot be listed")?;
-            wanted.extend(linked.iter().map(uplink));
+            wanted.extend(places::of_earlier_agent(host, dataplane)?);
         }
         if !wanted.is_subset(attached) {
             // Nobody is sent to a Pod elsewhere before its replies are met. What fails here fails below, too.
-            let _ = attach(dataplane, &wanted.union(&still_there(host, attached)?).cloned().collect());
+            let _ = places::attach(dataplane, &wanted.union(&places::still_there(host, attached)?).cloned().collect());
         }
         let before = dataplane.writes();
         dataplane.apply(&plan.writes)?;
         let writes = dataplane.writes() - before;
         attached.clone_from(&wanted);
-        attach(dataplane, &wanted)?;
+        problems.extend(places::attach(dataplane, &wanted)?);
         problems.extend(sockets.serve(dataplane));
         problems.extend(missing_uplinks(uplinks, &devices));
         health_ports.serve(&model.health_checks);
@@ -454,29 +451,6 @@ impl Programmer {
         }
         Ok(())
     }
-}
-
-/// Makes the programs sit at these devices and no others.
-fn attach(dataplane: &mut Dataplane, devices: &BTreeSet<Uplink>) -> anyhow::Result<()> {
-    let changes = dataplane.attach(&devices.iter().cloned().collect::<Vec<_>>())?;
-    for link in changes.attached {
-        info!(link, "attached");
-    }
-    for link in changes.detached {
-        info!(link, "detached");
-    }
-    Ok(())
-}
-
-/// Those of the devices that exist.
-fn still_there(host: &mut Host, devices: &BTreeSet<Uplink>) -> anyhow::Result<BTreeSet<Uplink>> {
-    let indexes = devices.iter().map(|device| device.index).collect();
-    let found = host.devices_of(&indexes, &BTreeSet::new()).context("devices cannot be listed")?;
-    Ok(found.iter().map(uplink).collect())
-}
-
-fn uplink(device: &Device) -> Uplink {
-    Uplink { name: device.name.clone(), index: device.index, ethernet: device.ethernet }
 }
 
 /// The devices by which clients and other nodes are neighbours.

@@ -3,7 +3,7 @@
 //! A link that is pinned already keeps its place and gets this build's program in one step: no packet meets a gap.
 //! Only a link whose device is gone is made anew. First on ingress and last on egress.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
@@ -28,10 +28,24 @@ pub struct Uplink {
     pub index: u32,
     /// Whether its packets begin with an Ethernet header; otherwise they begin with the IP header.
     pub ethernet: bool,
+    /// What is done there.
+    pub role: Role,
+}
+
+/// What is done with a device's packets. If one device has several roles, the last of them holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// A client is behind this port of a bridge: what it sends is met at the bridge, what it is sent here. The bridge alone
+    /// knows which frames are for the host.
+    Port,
+    /// Clients inside are behind it, or behind its ports: packets are met both ways.
+    Client,
+    /// Clients or Pods of other nodes are behind it: packets are met both ways, and there is no doing without.
+    Uplink,
 }
 
 /// What [`super::Dataplane::attach`] did: names of links.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Attached {
     /// Links of an earlier agent that got this one's program.
     pub adopted: Vec<String>,
@@ -39,6 +53,8 @@ pub struct Attached {
     pub attached: Vec<String>,
     /// Links that nobody wants any more.
     pub detached: Vec<String>,
+    /// Why links of clients inside could not be made: all others are served.
+    pub failed: Vec<Error>,
 }
 
 /// Where a link sits.
@@ -68,13 +84,27 @@ impl Hook<'_> {
             Self::Guard => programs::GUARD,
         }
     }
+
+    const fn is_essential(self) -> bool {
+        match self {
+            Self::Ingress(device) | Self::Egress(device) => matches!(device.role, Role::Uplink),
+            Self::Guard => true,
+        }
+    }
 }
 
-/// Makes the pinned links exactly those of these uplinks and the guard.
-pub(super) fn attach(ebpf: &mut Ebpf, directory: &Directory, uplinks: &[Uplink]) -> Result<Attached, Error> {
+impl Uplink {
+    fn hooks(&self) -> impl Iterator<Item = Hook<'_>> {
+        let ingress = (self.role != Role::Port).then_some(Hook::Ingress(self));
+        ingress.into_iter().chain([Hook::Egress(self)])
+    }
+}
+
+/// Makes the pinned links exactly those of these devices, in their order, and the guard.
+pub(super) fn attach(ebpf: &mut Ebpf, directory: &Directory, devices: &BTreeSet<Uplink>) -> Result<Attached, Error> {
     // The guard sees the local deliveries of this one.
     let namespace = Namespace::current()?;
-    let hooks = uplinks.iter().flat_map(|uplink| [Hook::Ingress(uplink), Hook::Egress(uplink)]);
+    let hooks = devices.iter().flat_map(Uplink::hooks);
     let hooks: BTreeMap<String, Hook> =
         std::iter::once(Hook::Guard).chain(hooks).map(|hook| (hook.link(), hook)).collect();
 
@@ -82,8 +112,10 @@ pub(super) fn attach(ebpf: &mut Ebpf, directory: &Directory, uplinks: &[Uplink])
     let mut first_error = None;
     for (link, &hook) in &hooks {
         let outcome = ensure(ebpf, &directory.links().join(link), hook, &namespace, &mut attached);
-        if let Err(error) = outcome {
-            first_error.get_or_insert(error);
+        match outcome {
+            Ok(()) => {}
+            Err(error) if hook.is_essential() => drop(first_error.get_or_insert(error)),
+            Err(error) => attached.failed.push(error),
         }
     }
     for path in bpffs::entries(&directory.links())? {
@@ -180,16 +212,33 @@ mod tests {
 
     #[test]
     fn a_links_name_has_no_dot() {
-        let uplink = Uplink { name: "eth0.100".to_owned(), index: 7, ethernet: true };
+        let uplink = Uplink { name: "eth0.100".to_owned(), index: 7, ethernet: true, role: Role::Uplink };
 
         assert_eq!(Hook::Ingress(&uplink).link(), "eth0:100-ingress");
     }
 
     #[test]
     fn a_device_without_ethernet_headers_gets_programs_of_its_own() {
-        let tunnel = Uplink { name: "tun0".to_owned(), index: 7, ethernet: false };
+        let tunnel = Uplink { name: "tun0".to_owned(), index: 7, ethernet: false, role: Role::Uplink };
 
         assert_eq!(Hook::Ingress(&tunnel).program(), programs::INGRESS_IP);
         assert_eq!(Hook::Egress(&tunnel).program(), programs::EGRESS_IP);
+    }
+
+    #[test]
+    fn of_a_port_only_what_it_sends_is_met_unless_it_is_an_uplink_too() {
+        let port = |role| Uplink { name: "vnet0".to_owned(), index: 7, ethernet: true, role };
+        let links = |roles: &[Role]| {
+            let devices: BTreeSet<Uplink> = roles.iter().copied().map(port).collect();
+            let hooks: BTreeMap<String, Hook> =
+                devices.iter().flat_map(Uplink::hooks).map(|hook| (hook.link(), hook)).collect();
+            hooks.into_iter().map(|(link, hook)| (link, hook.is_essential())).collect::<Vec<_>>()
+        };
+        let both =
+            |is_essential| vec![("vnet0-egress".to_owned(), is_essential), ("vnet0-ingress".to_owned(), is_essential)];
+
+        assert_eq!(links(&[Role::Port]), [("vnet0-egress".to_owned(), false)]);
+        assert_eq!(links(&[Role::Client, Role::Port]), both(false));
+        assert_eq!(links(&[Role::Port, Role::Uplink]), both(true));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
+use netlink_packet_route::link::{InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
 use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -25,13 +25,53 @@ pub struct Device {
     pub carrier_ups: u32,
     /// Its address on an Ethernet segment.
     pub hardware: Option<Hardware>,
+    /// Whether another device takes what it receives before the host does.
+    pub taker: Taker,
     loopback: bool,
+}
+
+#[cfg(test)]
+impl Device {
+    /// One that carries packets.
+    pub(super) fn named(name: &str, index: u32) -> Self {
+        Self {
+            name: name.to_owned(),
+            index,
+            ethernet: true,
+            state: LinkState::Running,
+            carrier_ups: 1,
+            hardware: None,
+            taker: Taker::Host,
+            loopback: name == "lo",
+        }
+    }
+}
+
+/// Who takes what a device receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taker {
+    /// The host's own stack.
+    Host,
+    /// The bridge of this index, of which it is a port.
+    Bridge(u32),
+    /// A bond, a switch that is no bridge, and the like.
+    Other,
 }
 
 impl Device {
     /// Whether it is `lo`.
     pub const fn is_loopback(&self) -> bool {
         self.loopback
+    }
+}
+
+impl Taker {
+    /// The index of the bridge, if it is one.
+    pub const fn bridge(self) -> Option<u32> {
+        match self {
+            Self::Bridge(index) => Some(index),
+            Self::Host | Self::Other => None,
+        }
     }
 }
 
@@ -170,28 +210,38 @@ fn read_device(answer: &RouteNetlinkMessage) -> Option<Device> {
         state: LinkState::of(link.header.flags),
         carrier_ups: carrier_ups.unwrap_or(0),
         hardware,
+        taker: taker(link),
         loopback: link.header.flags.contains(LinkFlags::Loopback),
     })
+}
+
+fn taker(link: &LinkMessage) -> Taker {
+    let master = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Controller(index) if *index != 0 => Some(*index),
+        _ => None,
+    });
+    let infos = link.attributes.iter().filter_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => Some(infos),
+        _ => None,
+    });
+    let kind = infos.flatten().find_map(|info| match info {
+        LinkInfo::PortKind(kind) => Some(kind),
+        _ => None,
+    });
+    match (master, kind) {
+        // A VRF only says which routes count.
+        (None, _) | (Some(_), Some(InfoPortKind::Vrf)) => Taker::Host,
+        (Some(bridge), Some(InfoPortKind::Bridge)) => Taker::Bridge(bridge),
+        (Some(_), _) => Taker::Other,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn device(name: &str, index: u32) -> Device {
-        Device {
-            name: name.to_owned(),
-            index,
-            ethernet: true,
-            state: LinkState::Running,
-            carrier_ups: 1,
-            hardware: None,
-            loopback: name == "lo",
-        }
-    }
-
     fn host() -> Vec<Device> {
-        vec![device("lo", 1), device("eth0", 2), device("eth1", 3)]
+        vec![Device::named("lo", 1), Device::named("eth0", 2), Device::named("eth1", 3)]
     }
 
     #[test]
@@ -220,6 +270,22 @@ mod tests {
     #[test]
     fn loopback_is_refused_as_uplink() {
         assert!(matches!(checked(&host(), &["lo".to_owned()]), Err(UplinkError::Loopback(_))));
+    }
+
+    #[test]
+    fn a_port_is_known_with_its_bridge_and_a_member_of_a_vrf_is_the_hosts() {
+        let taker_of = |kind: Option<InfoPortKind>, master: Option<u32>| {
+            let infos = kind.map(LinkInfo::PortKind).into_iter().collect();
+            let mut link = LinkMessage::default();
+            link.attributes = vec![LinkAttribute::LinkInfo(infos)];
+            link.attributes.extend(master.map(LinkAttribute::Controller));
+            taker(&link)
+        };
+
+        assert_eq!(taker_of(None, None), Taker::Host);
+        assert_eq!(taker_of(Some(InfoPortKind::Bridge), Some(7)), Taker::Bridge(7));
+        assert_eq!(taker_of(Some(InfoPortKind::Vrf), Some(7)), Taker::Host);
+        assert_eq!(taker_of(Some(InfoPortKind::Bond), Some(7)), Taker::Other);
     }
 
     #[test]

@@ -21,13 +21,13 @@ const UDP: u16 = 8001;
 const ECHO: u16 = 9000;
 
 /// A node with the Pod `v1` and another host with `v2`, routed, and `v3`, behind a tunnel.
-struct TwoHosts {
-    lab: Lab,
+pub struct TwoHosts {
+    pub lab: Lab,
     _second: SecondHost,
 }
 
 impl TwoHosts {
-    fn build(weights: [u32; 3], mtu: u32) -> Result<Self> {
+    pub fn build(weights: [u32; 3], mtu: u32) -> Result<Self> {
         let lab = Lab::build(&Plan::pods(&["v1"]))?;
         let others = [("v2", Network::Routed.pod(2)), ("v3", Network::Tunnelled.pod(3))];
         let second = SecondHost::join(&lab.network, &others, mtu)?;
@@ -35,7 +35,7 @@ impl TwoHosts {
         Ok(Self { lab, _second: second })
     }
 
-    fn start(&self) -> Result<Agent<'_>> {
+    pub fn start(&self) -> Result<Agent<'_>> {
         let mut agent = self.lab.agent()?.with_arguments(&["--node-name", "node"]);
         agent.start()?;
         Ok(agent)
@@ -52,14 +52,14 @@ fn service([local, routed, tunnelled]: [u32; 3]) -> Service {
 }
 
 #[track_caller]
-fn assert_shares(distribution: &Distribution, shares: [u64; 3]) {
+pub fn assert_shares(distribution: &Distribution, shares: [u64; 3]) {
     assert_eq!(["v1", "v2", "v3"].map(|pod| distribution.of(pod)), shares, "{distribution:?}");
     assert_eq!((distribution.refused, distribution.failures.as_slice()), (0, [].as_slice()));
 }
 
 /// The one client that a Pod saw must be this one.
 #[track_caller]
-fn assert_sees(distribution: &Distribution, pod: &str, client: Dual) {
+pub fn assert_sees(distribution: &Distribution, pod: &str, client: Dual) {
     let seen = &distribution.clients_of[pod];
     let expected = seen.first().map(|ip| client.like(*ip));
     assert_eq!(seen.iter().copied().collect::<Vec<_>>(), expected.into_iter().collect::<Vec<_>>(), "{pod}");

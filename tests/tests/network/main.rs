@@ -8,6 +8,7 @@ mod crowd;
 mod elsewhere;
 mod firewall;
 mod guard;
+mod guests;
 mod handover;
 mod lifetime;
 mod manifests;
