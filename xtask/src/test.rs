@@ -87,7 +87,7 @@ fn kernel_tests(name: &str, arguments: &[String], environment: &[(&str, &Path)])
 fn run_kind(kind: Kind, arguments: &[String]) -> Result<String> {
     match kind {
         Kind::Host => Ok(format!("{} passed", check::all()?)),
-        Kind::Scenarios | Kind::Packets | Kind::Network => {
+        Kind::Scenarios | Kind::Packets | Kind::Network | Kind::Crowd => {
             // Against the binary and the object that were just built.
             let (binary, object) = (workspace::beeline(false), workspace::datapath());
             let environment = [("BEELINE_BIN", binary.as_path()), ("BEELINE_DATAPATH", &object)];

@@ -13,6 +13,8 @@ pub enum Kind {
     Packets,
     /// Namespaces and real sockets
     Network,
+    /// As many connections through one node as there are ports, and more
+    Crowd,
     /// The programs' size against the committed baseline
     Inspect,
     /// A real Kubernetes of three nodes and one of one, with Beeline installed as users install it
@@ -29,6 +31,7 @@ impl Kind {
             Self::Scenarios => "scenarios",
             Self::Packets => "packets",
             Self::Network => "network",
+            Self::Crowd => "crowd",
             Self::Inspect => "inspect",
             Self::Cluster => "cluster",
             Self::KubeProxy => "kube-proxy",
@@ -42,6 +45,6 @@ impl Kind {
 
     /// Whether it runs the agent's binary.
     pub fn needs_build(self) -> bool {
-        matches!(self, Self::Scenarios | Self::Packets | Self::Network | Self::Cluster | Self::KubeProxy)
+        !matches!(self, Self::Host | Self::Inspect)
     }
 }

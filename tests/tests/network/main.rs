@@ -4,7 +4,6 @@
 
 mod announce;
 mod clients;
-mod crowd;
 mod elsewhere;
 mod firewall;
 mod guard;

@@ -1,4 +1,6 @@
 //! Three times as many connections to one Pod elsewhere as there are ports for them, at about the size that is shipped.
+//!
+//! A process of its own: it opens as many files as it may.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
