@@ -32,6 +32,54 @@ pub struct Model {
     pub announcements: BTreeMap<Address, Announce>,
 }
 
+/// What stands behind a frontend.
+#[derive(Clone, Copy, Debug)]
+pub enum Behind<'m> {
+    /// Backends, which the datapath chooses from.
+    Service(&'m Arc<Service>),
+    /// The HTTP layer.
+    Site(&'m Arc<http::Site>),
+}
+
+impl<'m> Behind<'m> {
+    /// The object that asked for the frontend, for people.
+    pub fn owner(&self) -> &'m str {
+        match self {
+            Self::Service(service) => &service.owner,
+            Self::Site(site) => &site.owner,
+        }
+    }
+}
+
+impl Model {
+    /// All frontends in the order of their keys, each once.
+    pub fn frontends(&self) -> impl Iterator<Item = (FrontendKey, Behind<'_>)> {
+        let (mut services, mut sites) = (self.services.iter().peekable(), self.sites.iter().peekable());
+        std::iter::from_fn(move || {
+            if let Some((service, _)) = services.peek() {
+                // Nobody has both; if somebody had, one of them would count.
+                sites.next_if(|(site, _)| site == service);
+            }
+            let is_site = match (services.peek(), sites.peek()) {
+                (Some((service, _)), Some((site, _))) => site < service,
+                (None, Some(_)) => true,
+                (_, None) => false,
+            };
+            if is_site {
+                sites.next().map(|(key, site)| (*key, Behind::Site(site)))
+            } else {
+                services.next().map(|(key, service)| (*key, Behind::Service(service)))
+            }
+        })
+    }
+
+    /// Takes every frontend at an address out.
+    pub fn remove_frontends_at(&mut self, address: Address) {
+        self.services.retain(|key, _| key.address != address);
+        self.sites.retain(|key, _| key.address != address);
+    }
+}
+
 /// Who tells clients where a VIP is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Announce {
@@ -151,6 +199,24 @@ pub fn fingerprint(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn services_and_sites_are_frontends_in_the_order_of_their_keys() {
+        let key = |port| FrontendKey::new(Address::from_v4([203, 0, 113, 1]), Port::new(port), Protocol::TCP);
+        let service = |owner: &str| Arc::new(Service { owner: owner.to_owned(), ..Service::default() });
+        let site = |owner: &str| Arc::new(http::Site { owner: owner.to_owned(), ..http::Site::default() });
+        let mut model = Model {
+            services: BTreeMap::from([(key(1), service("a")), (key(5), service("d"))]),
+            sites: BTreeMap::from([(key(2), site("b")), (key(3), site("c")), (key(7), site("e"))]),
+            ..Model::default()
+        };
+        let owners = |model: &Model| model.frontends().map(|(_, behind)| behind.owner().to_owned()).collect::<String>();
+
+        assert_eq!(owners(&model), "abcde");
+        assert!(model.frontends().map(|(key, _)| key).is_sorted());
+        model.remove_frontends_at(key(1).address);
+        assert_eq!(owners(&model), "");
+    }
 
     #[test]
     fn a_fingerprint_is_the_same_in_every_build() {

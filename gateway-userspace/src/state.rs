@@ -116,7 +116,7 @@ impl<'a> NamesOf<'a> {
 }
 
 fn frontends<S: Serializer>(model: &Model, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(model.services.iter().map(|(key, service)| (key.to_string(), &service.owner)))
+    serializer.collect_map(model.frontends().map(|(key, behind)| (key.to_string(), behind.owner())))
 }
 
 fn references<S: Serializer>(model: &Model, serializer: S) -> Result<S::Ok, S::Error> {

@@ -180,7 +180,7 @@ pub fn translate_after(given: &Given, objects: &Objects, options: &Options) -> T
     translation.model.health_checks = services.iter().filter_map(|service| service.health_check(&cluster)).collect();
     translation.model.incomplete = objects.incomplete;
     // A VIP whose listeners have no route yet exposes nothing, so nobody has to hold it.
-    let in_use: BTreeSet<Address> = translation.model.services.keys().map(|key| key.address).collect();
+    let in_use: BTreeSet<Address> = translation.model.frontends().map(|(key, _)| key.address).collect();
     translation.vips.retain(|address, _| in_use.contains(address));
     translation.model.announcements = pools::announcements(objects, in_use.into_iter());
     translation.problems = report.problems.into_iter().collect();
@@ -212,7 +212,7 @@ fn refuse_addresses_of_pods(cluster: &Cluster<'_>, translation: &mut Translation
         let message =
             format!("{address} is the address of Pod {pod}: the VIP is not served: choose an address that nobody has");
         report.add(vip.problem(message));
-        translation.model.services.retain(|key, _| key.address != address);
+        translation.model.remove_frontends_at(address);
     }
 }
 

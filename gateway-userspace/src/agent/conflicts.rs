@@ -24,7 +24,7 @@ pub fn without<'a>(
              has"
         )));
         let model = model.to_mut();
-        model.services.retain(|key, _| key.address != *address);
+        model.remove_frontends_at(*address);
         model.announcements.remove(address);
     }
     (model, problems)
