@@ -4,7 +4,7 @@ use core::fmt;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Address, Port, Protocol, Settings};
+use crate::{Address, Flow, Port, Protocol, Settings};
 
 /// A frontend's identity: the key of `FRONTENDS`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -25,6 +25,12 @@ impl FrontendKey {
     #[inline(always)]
     pub const fn new(address: Address, port: Port, protocol: Protocol) -> Self {
         Self { address, port, protocol, _reserved: 0 }
+    }
+
+    /// The frontend that a flow of a client reaches.
+    #[inline(always)]
+    pub const fn of(flow: &Flow) -> Self {
+        Self::new(flow.destination, flow.destination_port, flow.protocol)
     }
 }
 
@@ -47,6 +53,28 @@ impl fmt::Debug for FrontendKey {
 pub struct Frontend {
     /// The frontend's id: the index of its service and counters.
     pub id: u32,
+    /// See [`Frontend::is_steered`].
+    pub flags: u32,
+}
+
+impl Frontend {
+    const STEERED: u32 = 1;
+
+    /// One whose connections are given backends by the datapath.
+    pub const fn balanced(id: u32) -> Self {
+        Self { id, flags: 0 }
+    }
+
+    /// One whose TCP connections a listener of this host takes: see [`Frontend::is_steered`].
+    pub const fn steered(id: u32) -> Self {
+        Self { id, flags: Self::STEERED }
+    }
+
+    /// Whether the guard hands its TCP connections to a socket of `LISTENERS`, instead of the datapath giving them backends.
+    #[inline(always)]
+    pub const fn is_steered(&self) -> bool {
+        self.flags & Self::STEERED != 0
+    }
 }
 
 /// What `VIPS` holds for an address: the set of addresses that expose nothing but their frontends.

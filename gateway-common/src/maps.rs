@@ -5,7 +5,8 @@
 //! | `VIP_FILTER` | array | word → [`FilterWord`](crate::FilterWord) | agent | datapath, first | cannot be |
 //! | `BACKEND_FILTER` | array | word → [`FilterWord`](crate::FilterWord) | agent | datapath, first | cannot be |
 //! | `VIPS` | hash | [`Address`](crate::Address) → [`Vip`](crate::Vip) | agent | datapath, guard | the frontend is not programmed, its error says so |
-//! | `FRONTENDS` | hash | [`FrontendKey`](crate::FrontendKey) → [`Frontend`](crate::Frontend) | agent | datapath, for a new flow | the same |
+//! | `FRONTENDS` | hash | [`FrontendKey`](crate::FrontendKey) → [`Frontend`](crate::Frontend) | agent | datapath, for a new flow; guard | the same |
+//! | `LISTENERS` | socket map | [`Listener`] → listening socket of TCP | agent; the kernel takes out one that is closed | guard | cannot be |
 //! | `SERVICES` | array | frontend id → [`Service`](crate::Service) | agent | datapath, for a new flow | ids run out: the same |
 //! | `GROUPS` | array | group id → [`Group`](crate::Group) | agent | datapath, for a new flow | ids run out: the same |
 //! | `SLOTS` | array | slot → [`Slot`](crate::Slot) | agent | datapath, for a new flow | schedules are made coarser, status says so |
@@ -30,7 +31,7 @@
 //! are created. Pinned maps keep the size they were created with.
 
 /// The maps lie in `<bpffs>/v<LAYOUT_VERSION>/<NAME>`. It counts up whenever a map's type, key or value changes.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// Flows that can be tracked at once; each takes two entries of `CONNTRACK`, 104 bytes each before the kernel's own.
 pub const DEFAULT_MAX_FLOWS: u32 = 262_144;
@@ -67,9 +68,24 @@ macro_rules! map_names {
 }
 
 map_names! {
-    VIP_FILTER BACKEND_FILTER VIPS FRONTENDS SERVICES GROUPS SLOTS SERVICE_CURSORS GROUP_CURSORS BACKENDS AFFINITY
-    SOURCES CONNTRACK SOCKETS FRONTEND_CONNS BACKEND_CONNS FRONTEND_BYTES BACKEND_BYTES DROPS EVENTS SETTINGS CANDIDATES
-    CANDIDATE_NEXT
+    VIP_FILTER BACKEND_FILTER VIPS FRONTENDS LISTENERS SERVICES GROUPS SLOTS SERVICE_CURSORS GROUP_CURSORS BACKENDS
+    AFFINITY SOURCES CONNTRACK SOCKETS FRONTEND_CONNS BACKEND_CONNS FRONTEND_BYTES BACKEND_BYTES DROPS EVENTS SETTINGS
+    CANDIDATES CANDIDATE_NEXT
+}
+
+/// The keys of `LISTENERS`: one socket for each family takes the connections of all steered frontends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Listener {
+    /// The socket for IPv4.
+    V4 = 0,
+    /// The socket for IPv6.
+    V6 = 1,
+}
+
+impl Listener {
+    /// Both, in the order of their keys.
+    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
 }
 
 /// What the maps have room for. Fixed when they are created; the sizes of all maps follow from these numbers.

@@ -5,13 +5,15 @@ use gateway_common::{
     SourceRange,
 };
 
-/// What became of a new flow that has found a backend.
+/// What became of a new flow that has found whom it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Established {
     /// It is tracked; its forward entry is still in the draft.
     Begun,
     /// Another CPU tracked it first; its choice stands.
     Known,
+    /// It is for a listener of this host, and not tracked.
+    Steered,
 }
 
 /// A new flow in the making. Filled field by field, because whole values would pass through the stack.

@@ -21,8 +21,12 @@ const TRANSLATE_FROM: u32 = 2;
 /// Finds a frontend and a backend for a new flow and tracks it.
 #[inline(always)]
 pub fn establish<T: Tables>(flow: &Flow, tables: &T) -> Result<Established, DropReason> {
-    let key = FrontendKey::new(flow.destination, flow.destination_port, flow.protocol);
-    let frontend = tables.frontend(&key).ok_or(DropReason::NoFrontend)?.id;
+    let found = tables.frontend(&FrontendKey::of(flow)).ok_or(DropReason::NoFrontend)?;
+    let frontend = found.id;
+    if found.is_steered() {
+        tables.count_steered(frontend);
+        return Ok(Established::Steered);
+    }
     let draft = tables.draft().ok_or(DropReason::ConntrackFull)?;
     draft.service = tables.service(frontend).ok_or(DropReason::NoFrontend)?;
     draft.name_client(flow, frontend);

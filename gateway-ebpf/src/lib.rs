@@ -11,6 +11,7 @@ pub mod checksum;
 pub mod collect;
 pub mod complaint;
 mod conntrack;
+pub mod delivery;
 pub mod draft;
 pub mod establish;
 pub mod headers;
@@ -28,7 +29,7 @@ pub mod verdict;
 #[cfg(test)]
 mod tests;
 
-use gateway_common::{Address, ConntrackEntry, Direction, DropReason, Event, Flow};
+use gateway_common::{ConntrackEntry, Direction, DropReason, Event, Flow, FrontendKey};
 
 use crate::conntrack::{ReplyStanding, Standing};
 use crate::draft::Established;
@@ -130,12 +131,6 @@ pub fn icmp<'a, T: Tables>(
     quoted::plan(packet, outer, quote, tables)
 }
 
-/// A delivery to a socket of this host: is it to a VIP, which exposes nothing but its frontends?
-#[inline(always)]
-pub fn is_guarded<T: Tables>(local: &Address, tables: &T) -> bool {
-    tables.may_be_vip(local) && tables.is_vip(local)
-}
-
 #[inline(always)]
 fn at_vip<'a, T: Tables>(headers: &Headers, verdict: Verdict<'a>, tables: &T) -> Verdict<'a> {
     if tables.is_vip(&headers.flow.destination) { verdict } else { Verdict::Pass }
@@ -168,6 +163,7 @@ fn to_vip<'a, T: Tables>(headers: &'a Headers, flags: Option<TcpFlags>, tables: 
     let entry = match tables.establish(flow) {
         Ok(Established::Begun) => tables.draft().map(|draft| &draft.entry),
         Ok(Established::Known) => tables.conntrack(flow).map(|entry| &*entry),
+        Ok(Established::Steered) => return Verdict::Pass,
         Err(reason @ (DropReason::SourceDenied | DropReason::NoRoute)) => return Verdict::Drop(reason),
         Err(reason) => return at_vip(headers, Verdict::Refuse(reason), tables),
     };
@@ -177,15 +173,20 @@ fn to_vip<'a, T: Tables>(headers: &'a Headers, flags: Option<TcpFlags>, tables: 
     }
 }
 
-/// A TCP segment of no flow that is known here, or none any more: the node that answered for the VIP before may know it.
+/// A TCP segment of no flow that is known here, or none any more: at a steered frontend it is the host's, and where it is
+/// nobody's here, the node that answered for the VIP before may know it.
 #[inline(always)]
 fn of_no_flow<'a, T: Tables>(headers: &'a Headers, reason: DropReason, tables: &T) -> Verdict<'a> {
-    match tables.relay(&headers.flow.destination) {
-        Some(node) => {
+    let flow = &headers.flow;
+    let Some(vip) = tables.vip(&flow.destination) else { return Verdict::Pass };
+    let is_steered = tables.is_steered(&FrontendKey::of(flow));
+    match vip.relay() {
+        Some(node) if !is_steered || !tables.has_socket(flow) => {
             tables.count_event(Event::Relayed);
             Verdict::Relay(headers, node)
         }
-        None => at_vip(headers, Verdict::Refuse(reason), tables),
+        Some(_) | None if is_steered => Verdict::Pass,
+        Some(_) | None => Verdict::Refuse(reason),
     }
 }
 

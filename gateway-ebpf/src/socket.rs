@@ -131,7 +131,8 @@ struct Chosen {
     generation: u32,
 }
 
-/// Chooses a backend, or says why there is none. Of a restricted frontend a socket that is not bound is left alone: its
+/// Chooses a backend, or says why there is none. What is for a steered frontend goes to the VIP, which is on this host.
+/// Of a restricted frontend a socket that is not bound is left alone: its
 /// address is known only once there is a packet.
 #[inline(always)]
 fn choose<S: Socket, T: Sockets>(
@@ -141,7 +142,12 @@ fn choose<S: Socket, T: Sockets>(
     tables: &T,
 ) -> Result<Chosen, Choice> {
     let key = FrontendKey::new(peer.address, peer.port, protocol);
-    let frontend = tables.frontend(&key).ok_or(Choice::Leave)?.id;
+    let found = tables.frontend(&key).ok_or(Choice::Leave)?;
+    let frontend = found.id;
+    if found.is_steered() {
+        tables.count_steered(frontend);
+        return Err(Choice::Leave);
+    }
     let service = tables.service(frontend).ok_or(Choice::Leave)?;
     if service.is_restricted() {
         let address = socket.bound_to().ok_or(Choice::Leave)?;

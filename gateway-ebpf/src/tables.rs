@@ -2,7 +2,7 @@
 
 use gateway_common::{
     Address, Affinity, Backend, Client, ConntrackEntry, DropReason, Event, Flow, Frontend, FrontendKey, Group,
-    Protocol, Service, Settings, Slot, SourceRange,
+    Protocol, Service, Settings, Slot, SourceRange, Vip,
 };
 
 use crate::draft::{Draft, Established};
@@ -19,11 +19,13 @@ pub trait Tables {
     fn is_vip(&self, address: &Address) -> bool;
     /// Whether it is a VIP that this node does not answer for when somebody asks the segment.
     fn is_unanswered(&self, address: &Address) -> bool;
-    /// The node that answered for a VIP before this one does, as long as connections may run on there.
-    fn relay(&self, vip: &Address) -> Option<Address>;
+    /// What is known of a VIP.
+    fn vip(&self, address: &Address) -> Option<Vip>;
 
     /// The frontend that clients reach by this key.
     fn frontend(&self, key: &FrontendKey) -> Option<Frontend>;
+    /// Whether it is a frontend whose connections a listener of this host takes.
+    fn is_steered(&self, key: &FrontendKey) -> bool;
     /// The service of a frontend id.
     fn service(&self, frontend: u32) -> Option<Service>;
     /// The group of a group id.
@@ -71,6 +73,8 @@ pub trait Tables {
     fn track_draft(&self, flow: &Flow) -> Tracked;
     /// Calls [`crate::source_port::find_port`].
     fn find_port(&self, flow: &Flow) -> Tracked;
+    /// Whether a socket of this host has the connection that a TCP segment belongs to, be it only half open.
+    fn has_socket(&self, flow: &Flow) -> bool;
     /// What the agent's flags say.
     fn settings(&self) -> Option<&Settings>;
     /// How many flows a backend was ever given.
@@ -80,6 +84,8 @@ pub trait Tables {
     fn count_packet(&self, frontend: u32, backend: u32);
     /// Counts a flow that begins.
     fn count_begin(&self, frontend: u32, backend: u32);
+    /// Counts a connection that begins at a steered frontend; nobody here sees it end.
+    fn count_steered(&self, frontend: u32);
     /// Counts a flow that ends.
     fn count_end(&self, frontend: u32, backend: u32);
     /// Counts an event.

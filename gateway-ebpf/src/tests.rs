@@ -7,6 +7,7 @@ mod memory;
 mod relay;
 mod sockets;
 mod solicitations;
+mod steered;
 
 use gateway_common::{DropReason, Event, FlowState};
 use proptest::prelude::*;

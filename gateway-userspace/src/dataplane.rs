@@ -20,12 +20,13 @@ mod table;
 mod view;
 
 use std::collections::BTreeSet;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use aya::Ebpf;
 pub use gateway_common::Settings;
 use gateway_common::maps as names;
+pub use gateway_common::maps::Listener;
 use gateway_common::{Admitted, Backend, ConntrackEntry, Flow, Frontend, FrontendKey, SourceRange};
 
 pub use self::attach::{Attached, Role, Uplink};
@@ -134,6 +135,25 @@ impl Dataplane {
     /// Gives sockets of this scope their backends before there is a packet; without one, no sockets.
     pub fn select_sockets(&mut self, scope: Option<&Scope>) -> Result<Attached, Error> {
         sockets::select(&mut self.ebpf, &self.directory, scope)
+    }
+
+    /// Has this socket take the connections of its family to all steered frontends; without one, nobody takes them and they
+    /// are refused. It must listen; of several that share a port (`SO_REUSEPORT`) one stands for all. It ends with its last
+    /// descriptor, since the map holds none, and connections that it took are not touched when another takes its place.
+    pub fn steer(&self, listener: Listener, socket: Option<BorrowedFd<'_>>) -> Result<(), Error> {
+        let listeners: Table<u32, u32> = Table::open(&self.directory.maps(), names::LISTENERS)?;
+        let key = listener as u32;
+        let result = match socket {
+            Some(socket) => listeners.set(&key, &socket.as_raw_fd().cast_unsigned()),
+            None => listeners.remove(&key),
+        };
+        match result {
+            // So the kernel says that there was none.
+            Err(Error::Write { source, .. }) if socket.is_none() && source.raw_os_error() == Some(libc::EINVAL) => {
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     /// The collector of idle flows, for a thread of its own.

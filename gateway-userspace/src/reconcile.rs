@@ -1,11 +1,13 @@
 //! Makes actual equal desired: compares a [`Model`] with what the maps contain and lists the writes, in order.
 //!
-//! Pure: no kernel, no async, no clock; the ways to Pods elsewhere are asked of whoever wants a plan. It promises that after each single write every frontend leads to slots,
-//! groups and backends that exist; that only what differs is written, so the same model twice, or after a restart,
-//! needs no write; and that an id, once given, stays as long as what it stands for.
+//! Pure: no kernel, no async, no clock; the ways to Pods elsewhere are asked of whoever wants a plan. It promises that
+//! after each single write every frontend leads to slots, groups and backends that exist, or to the HTTP layer; that only
+//! what differs is written, so the same model twice, or after a restart, needs no write; and that an id, once given, stays
+//! as long as what it stands for.
 //!
-//! The order: frontends that go, backends that come, services, clients to forget, frontends that come, backends that
-//! go.
+//! The order: frontends that go, backends that come, services, clients to forget, frontends that come, backends that go.
+//! A frontend that the HTTP layer takes over leads there before its service goes; one that it gives up, after its service
+//! has come.
 
 mod actual;
 mod affinities;
@@ -28,8 +30,8 @@ mod write;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use gateway_common::Address;
 pub use gateway_common::maps::Capacities;
-use gateway_common::{Address, FrontendKey};
 
 pub use self::actual::Actual;
 pub use self::affinities::Pair;
@@ -109,7 +111,7 @@ impl Reconciler {
         }
         backends.settle(ways, now, vips, &mut writes);
 
-        let changed: Vec<FrontendKey> = changes.iter().map(services::Change::key).collect();
+        let changed: Vec<_> = changes.iter().map(services::Change::changed).collect();
         for change in changes {
             services.update(change, now, backends, &mut writes);
         }

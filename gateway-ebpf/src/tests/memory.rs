@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gateway_common::{
     Address, Affinity, Backend, Client, ConntrackEntry, DropReason, Event, Flow, FlowState, Frontend, FrontendKey,
-    Group, Place, Port, Protocol, Service, Settings, Slot, SlotRange, SocketEntry, SocketKey, SourceRange,
+    Group, Place, Port, Protocol, Service, Settings, Slot, SlotRange, SocketEntry, SocketKey, SourceRange, Vip,
 };
 
 use crate::draft::{Draft, Established};
@@ -21,7 +21,9 @@ pub struct Memory {
     doubtful: RefCell<BTreeSet<Address>>,
     unanswered: RefCell<BTreeSet<Address>>,
     relay: Cell<Option<Address>>,
-    frontends: RefCell<BTreeMap<FrontendKey, u32>>,
+    frontends: RefCell<BTreeMap<FrontendKey, Frontend>>,
+    host_connections: RefCell<BTreeSet<Flow>>,
+    steered: Cell<u64>,
     groups: RefCell<Vec<SlotRange>>,
     service: Cell<Service>,
     sources: RefCell<Vec<SourceRange>>,
@@ -66,6 +68,8 @@ impl Memory {
             unanswered: RefCell::default(),
             relay: Cell::new(None),
             frontends: RefCell::default(),
+            host_connections: RefCell::default(),
+            steered: Cell::new(0),
             groups: RefCell::default(),
             service: Cell::new(Service::EMPTY),
             sources: RefCell::default(),
@@ -105,8 +109,25 @@ impl Memory {
     pub fn another_vip(&self, vip: Address, port: u16) {
         self.vips.borrow_mut().insert(vip);
         for protocol in [Protocol::TCP, Protocol::UDP] {
-            self.frontends.borrow_mut().insert(FrontendKey::new(vip, Port::new(port), protocol), 0);
+            let key = FrontendKey::new(vip, Port::new(port), protocol);
+            self.frontends.borrow_mut().insert(key, Frontend::balanced(0));
         }
+    }
+
+    /// A listener of the host takes the frontend's connections from now on.
+    pub fn steer(&self, vip: Address, port: u16) {
+        let key = FrontendKey::new(vip, Port::new(port), Protocol::TCP);
+        self.frontends.borrow_mut().insert(key, Frontend::steered(0));
+    }
+
+    /// A socket of the host has the connection of this flow.
+    pub fn connect_host(&self, flow: Flow) {
+        self.host_connections.borrow_mut().insert(flow);
+    }
+
+    /// How many connections were begun at steered frontends.
+    pub fn steered(&self) -> u64 {
+        self.steered.get()
     }
 
     /// Makes the filters say "perhaps" of an address that is not ours.
@@ -243,8 +264,9 @@ impl Tables for Memory {
         self.vips.borrow().contains(address)
     }
 
-    fn relay(&self, vip: &Address) -> Option<Address> {
-        self.relay.get().filter(|_| self.is_vip(vip))
+    fn vip(&self, address: &Address) -> Option<Vip> {
+        let relay = self.relay.get().unwrap_or(Address::UNSPECIFIED);
+        self.is_vip(address).then_some(Vip { frontends: 1, answers: 1, relay })
     }
 
     fn is_unanswered(&self, address: &Address) -> bool {
@@ -252,7 +274,11 @@ impl Tables for Memory {
     }
 
     fn frontend(&self, key: &FrontendKey) -> Option<Frontend> {
-        self.frontends.borrow().get(key).map(|id| Frontend { id: *id })
+        self.frontends.borrow().get(key).copied()
+    }
+
+    fn is_steered(&self, key: &FrontendKey) -> bool {
+        self.frontend(key).is_some_and(|frontend| frontend.is_steered())
     }
 
     fn service(&self, _frontend: u32) -> Option<Service> {
@@ -365,6 +391,10 @@ impl Tables for Memory {
         find_port(flow, self)
     }
 
+    fn has_socket(&self, flow: &Flow) -> bool {
+        self.host_connections.borrow().contains(flow)
+    }
+
     fn settings(&self) -> Option<&Settings> {
         // SAFETY: the tests are single-threaded and change settings only between packets.
         Some(unsafe { &*self.settings.get() })
@@ -379,6 +409,10 @@ impl Tables for Memory {
     fn count_begin(&self, _frontend: u32, backend: u32) {
         *self.active.borrow_mut().entry(backend).or_default() += 1;
         *self.begun.borrow_mut().entry(backend).or_default() += 1;
+    }
+
+    fn count_steered(&self, _frontend: u32) {
+        self.steered.set(self.steered.get() + 1);
     }
 
     fn count_end(&self, _frontend: u32, backend: u32) {

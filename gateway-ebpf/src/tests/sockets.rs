@@ -120,6 +120,19 @@ fn what_is_no_frontend_is_left_alone() {
 }
 
 #[test]
+fn what_connects_to_a_steered_frontend_is_left_alone_and_counted_and_its_datagrams_are_not_meant() {
+    for family in FAMILIES {
+        let lab = Lab::with_backends(family, &[1]);
+        lab.tables.steer(vip(family), VIP_PORT);
+
+        assert_eq!(connect(&frontend(family), Protocol::TCP, &socket(1), &lab.tables), Choice::Leave);
+        assert_eq!(send(&frontend(family), &socket(1), &lab.tables), Choice::Peer(backend(family, 0)));
+
+        assert_eq!((lab.tables.steered(), lab.tables.event(Event::SocketSelected)), (1, 1));
+    }
+}
+
+#[test]
 fn a_share_without_backends_is_refused() {
     let family = Family::V4;
     let lab = Lab::with_groups(family, &[(1, &[])]);

@@ -169,16 +169,21 @@ fn frontends(dump: &Dump) -> Table {
         table.row([
             frontend.key.to_string(),
             frontend.owner.clone().unwrap_or_else(|| "-".to_owned()),
-            frontend.algorithm.clone(),
+            if frontend.http { "http".to_owned() } else { frontend.algorithm.clone() },
             frontend.affinity().unwrap_or_else(|| "-".to_owned()),
             sources(frontend.sources.as_deref()),
             frontend.connections.new.to_string(),
-            frontend.connections.active.to_string(),
-            frontend.traffic.packets.to_string(),
-            frontend.traffic.bytes.to_string(),
+            counted(frontend, frontend.connections.active),
+            counted(frontend, frontend.traffic.packets),
+            counted(frontend, frontend.traffic.bytes),
         ]);
     }
     table
+}
+
+/// What the datapath counts of a frontend; of one of the HTTP layer it sees only that connections begin.
+fn counted(frontend: &FrontendDump, count: u64) -> String {
+    if frontend.http { "-".to_owned() } else { count.to_string() }
 }
 
 /// The clients that a frontend lets in: the first range and how many more there are.

@@ -44,6 +44,8 @@ pub struct FrontendDump {
     pub protocol: String,
     /// The object that asked for it, if known.
     pub owner: Option<String>,
+    /// Whether the HTTP layer takes its connections: then it has no groups here, and its traffic is not counted.
+    pub http: bool,
     /// The algorithm's name.
     pub algorithm: String,
     /// How long a client keeps its backend after its last new connection; nothing: it does not.
@@ -230,7 +232,7 @@ impl fmt::Display for Dump {
 
 impl fmt::Display for FrontendDump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.key, self.algorithm)?;
+        write!(f, "{} {}", self.key, if self.http { "http" } else { &self.algorithm })?;
         if let Some(owner) = &self.owner {
             write!(f, " ({owner})")?;
         }
@@ -242,7 +244,9 @@ impl fmt::Display for FrontendDump {
             let listed = if sources.is_empty() { "none: nobody is let in".to_owned() } else { sources.join(" ") };
             writeln!(f, "  sources {listed}")?;
         }
-        writeln!(f, "  {} slots: {}", self.slots, self.schedule)?;
+        if !self.http {
+            writeln!(f, "  {} slots: {}", self.slots, self.schedule)?;
+        }
         for group in &self.groups {
             writeln!(f, "  {} {}/{} {}", group.label, group.share, self.slots, group.title())?;
             if group.slots == 0 {
@@ -387,6 +391,7 @@ mod tests {
             port: 80,
             protocol: "TCP".to_owned(),
             owner: Some("TCPRoute shop/web".to_owned()),
+            http: false,
             algorithm: "WeightedRoundRobin".to_owned(),
             affinity_seconds: Some(5400),
             sources: Some(vec!["10.0.0.0/8".to_owned(), "192.0.2.1/32".to_owned()]),
@@ -423,6 +428,23 @@ no new connections: TCP 10.0.0.9:80 shop/v9
 no frontends: 203.0.113.99
 ";
         assert_eq!(dump().to_string(), expected);
+    }
+
+    #[test]
+    fn a_frontend_of_the_http_layer_is_said_to_be_one() {
+        let [frontend] = &dump().frontends[..] else { panic!("one frontend") };
+        let site = FrontendDump {
+            owner: Some("Gateway shop/web".to_owned()),
+            http: true,
+            affinity_seconds: None,
+            sources: None,
+            slots: 0,
+            schedule: String::new(),
+            groups: Vec::new(),
+            ..frontend.clone()
+        };
+
+        assert_eq!(site.to_string(), "TCP 203.0.113.10:80 http (Gateway shop/web)\n");
     }
 
     #[test]

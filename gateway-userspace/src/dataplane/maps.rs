@@ -135,7 +135,7 @@ impl Maps {
             ..Actual::default()
         };
         self.frontends.read_all(|key, values| {
-            actual.frontends.extend(values.iter().map(|frontend| (key, frontend.id)));
+            actual.frontends.extend(values.iter().map(|&frontend| (key, frontend)));
         })?;
         self.vips.read_all(|address, values| actual.vips.extend(values.iter().map(|&vip| (address, vip))))?;
         self.read_slots(&mut actual)?;

@@ -7,8 +7,8 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use gateway_common::{
-    Address, Backend, Connections, ConntrackEntry, Flow, FrontendKey, Place, Service, SlotRange, SourceRange, Traffic,
-    maps,
+    Address, Backend, Connections, ConntrackEntry, Flow, Frontend, FrontendKey, Place, Service, SlotRange, SourceRange,
+    Traffic, maps,
 };
 use serde::Serialize;
 
@@ -80,9 +80,10 @@ impl View {
             group_ids.entry(group.frontend).or_default().push(id);
         }
         let sources = sources(&actual);
-        for (&key, &id) in &actual.frontends {
+        for (&key, &found) in &actual.frontends {
+            let id = found.id;
             let group_ids = group_ids.get(&id).map_or(&[][..], Vec::as_slice);
-            let mut frontend = self.frontend(&actual, key, id, group_ids, &mut selected)?;
+            let mut frontend = self.frontend(&actual, key, found, group_ids, &mut selected)?;
             if actual.services.get(&id).is_some_and(Service::is_restricted) {
                 frontend.sources = Some(sources.get(&id).cloned().unwrap_or_default());
             }
@@ -113,10 +114,11 @@ impl View {
         &self,
         actual: &Actual,
         key: FrontendKey,
-        id: u32,
+        frontend: Frontend,
         group_ids: &[u32],
         selected: &mut BTreeSet<u32>,
     ) -> Result<FrontendDump, Error> {
+        let id = frontend.id;
         let service = actual.services.get(&id);
         let range = service.map_or(SlotRange::EMPTY, |service| service.groups);
         let slots = actual.members(range).unwrap_or_default();
@@ -139,6 +141,7 @@ impl View {
             port: key.port.get(),
             protocol: key.protocol.to_string(),
             owner: None,
+            http: frontend.is_steered(),
             algorithm: service
                 .map_or(Some(gateway_common::Algorithm::default()), Service::algorithm)
                 .map_or("?", |found| found.name())

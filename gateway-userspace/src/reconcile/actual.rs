@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gateway_common::{Address, Backend, FrontendKey, Group, Service, SlotRange, SourceRange, Vip};
+use gateway_common::{Address, Backend, Frontend, FrontendKey, Group, Service, SlotRange, SourceRange, Vip};
 
 use super::affinities::Pair;
 
 /// What the maps contain. Of the arrays it holds only entries that are not all zeros.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Actual {
-    /// `FRONTENDS`: the id of each frontend.
-    pub frontends: BTreeMap<FrontendKey, u32>,
+    /// `FRONTENDS`.
+    pub frontends: BTreeMap<FrontendKey, Frontend>,
     /// `VIPS`.
     pub vips: BTreeMap<Address, Vip>,
     /// `SERVICES`, by frontend id.

@@ -1,7 +1,8 @@
 //! What stands behind each frontend in the maps: its service, its groups and their schedules.
 //!
 //! A group is known again by its frontend and the fingerprint of its reference, so that its id, and with it its
-//! cursor, lives as long as the reference does. What did not change is not looked at again.
+//! cursor, lives as long as the reference does. What did not change is not looked at again. A frontend of the HTTP layer
+//! has a service without groups: only `FRONTENDS` says that it is steered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use super::slots::SlotRanges;
 use super::sources::{self, Sources};
 use super::vips::Vips;
 use super::write::Write;
-use crate::model::{self, Model};
+use crate::model::{self, Behind, Model};
 
 /// What `GROUPS` holds for a free id.
 const FREE_GROUP: Group = Group { backends: SlotRange::EMPTY, reference: 0, frontend: 0, _reserved: 0 };
@@ -40,18 +41,37 @@ pub(super) struct Services {
 #[derive(Debug)]
 struct Programmed {
     id: u32,
-    /// Whether `FRONTENDS` leads to it.
-    published: bool,
+    /// What `FRONTENDS` holds for it, if it leads to it already.
+    published: Option<Frontend>,
     /// An earlier agent's work of whose backends no model has spoken since.
     adopted: bool,
     /// What it was made from; nothing if it must be made again.
-    desired: Option<Arc<model::Service>>,
+    desired: Option<Desired>,
     written: Service,
     schedule: Placed,
     groups: Vec<PlacedGroup>,
     /// The backends that its groups name, with repetition.
     named: Vec<Named>,
     notes: Vec<Note>,
+}
+
+/// What a frontend was made from.
+#[derive(Debug)]
+enum Desired {
+    Service(Arc<model::Service>),
+    /// Whatever the HTTP layer does there is none of the maps' business.
+    Site,
+}
+
+impl Desired {
+    fn is(&self, behind: Behind<'_>) -> bool {
+        match (self, behind) {
+            // Two that share their memory are equal without a look at it.
+            (Self::Service(made), Behind::Service(asked)) => made == asked,
+            (Self::Site, Behind::Site(_)) => true,
+            (Self::Service(_), Behind::Site(_)) | (Self::Site, Behind::Service(_)) => false,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -62,9 +82,11 @@ struct PlacedGroup {
 }
 
 /// A service that must be made again, and its backends' ids.
-pub(super) struct Change<'m> {
+pub(super) struct Change {
     key: FrontendKey,
-    service: &'m Arc<model::Service>,
+    /// Of a site it has no more than the owner.
+    service: Arc<model::Service>,
+    is_site: bool,
     /// Its groups stay as they are, and only what it says of its clients is done.
     keeps_groups: bool,
     /// For each group the id and weight of each backend that has an id.
@@ -89,7 +111,8 @@ impl Services {
         let mut slots = SlotRanges::new(capacities.slots());
         let mut programmed = BTreeMap::new();
         let mut keys: BTreeMap<u32, FrontendKey> = BTreeMap::new();
-        for (&key, &id) in &actual.frontends {
+        for (&key, &frontend) in &actual.frontends {
+            let id = frontend.id;
             if id >= capacities.frontends || keys.contains_key(&id) {
                 repairs.push(Write::RemoveFrontend { key });
                 continue;
@@ -97,8 +120,8 @@ impl Services {
             keys.insert(id, key);
             let written = actual.services.get(&id).copied().unwrap_or(Service::EMPTY);
             let schedule = Placed::adopt(written.groups, actual.members(written.groups), &mut slots);
-            programmed
-                .insert(key, Programmed { published: true, adopted: true, ..Programmed::new(id, written, schedule) });
+            let new = Programmed::new(id, written, schedule);
+            programmed.insert(key, Programmed { published: Some(frontend), adopted: true, ..new });
         }
         for &id in actual.services.keys().filter(|id| !keys.contains_key(id)) {
             repairs.push(Write::SetService { id, service: Service::EMPTY });
@@ -140,15 +163,15 @@ impl Services {
         writes: &mut Vec<Write>,
     ) {
         // Both are in order: with many frontends that is much quicker than to look each up.
-        let mut wanted = model.services.keys().peekable();
+        let mut wanted = model.frontends().map(|(key, _)| key).peekable();
         let is_gone = |key: &FrontendKey, programmed: &mut Programmed| {
-            while wanted.next_if(|wanted| *wanted < key).is_some() {}
+            while wanted.next_if(|wanted| wanted < key).is_some() {}
             let is_kept = model.incomplete && programmed.adopted;
-            wanted.peek() != Some(&key) && !is_kept
+            wanted.peek() != Some(key) && !is_kept
         };
         let gone: Vec<_> = self.programmed.extract_if(.., is_gone).collect();
         for (key, programmed) in &gone {
-            if programmed.published {
+            if programmed.published.is_some() {
                 writes.push(Write::RemoveFrontend { key: *key });
             }
             vips.leave(key.address, now);
@@ -187,23 +210,26 @@ impl Services {
 
     /// Gives new frontends their ids and lists every service that must be made or made again. Those that there is no
     /// room for are left out and noted.
-    pub(super) fn admit<'m>(
+    pub(super) fn admit(
         &mut self,
-        model: &'m Model,
+        model: &Model,
         now: Duration,
         vips: &mut Vips,
         refused: &mut Vec<Note>,
         writes: &mut Vec<Write>,
-    ) -> Vec<Change<'m>> {
+    ) -> Vec<Change> {
         let mut free_groups = self.group_ids.available(now);
         let mut changes = Vec::new();
-        for (key, service) in self.differing(model) {
+        for mut change in self.differing(model) {
+            let (key, service) = (change.key, &change.service);
             let note = |matter| Note { frontend: key, owner: service.owner.clone(), matter };
             let programmed = self.programmed.get_mut(&key);
             // Its endpoints are among what could not be read.
-            let lost = model.incomplete && service.groups.iter().all(|group| group.members.is_empty());
+            let has_none = service.groups.iter().all(|group| group.members.is_empty());
+            let lost = model.incomplete && has_none && !change.is_site;
             if lost && programmed.as_ref().is_some_and(|programmed| programmed.adopted) {
-                changes.push(Change { keeps_groups: true, ..Change::new(key, service) });
+                change.keeps_groups = true;
+                changes.push(change);
                 continue;
             }
             let has = programmed.as_ref().map_or(0, |programmed| programmed.groups.len());
@@ -211,7 +237,8 @@ impl Services {
             match programmed {
                 Some(programmed) if lacks > free_groups => {
                     programmed.adopted = false;
-                    changes.push(Change { keeps_groups: true, ..Change::new(key, service) });
+                    change.keeps_groups = true;
+                    changes.push(change);
                     continue;
                 }
                 None if lacks > free_groups => {
@@ -234,28 +261,28 @@ impl Services {
                 Some(_) => {}
             }
             free_groups -= lacks;
-            changes.push(Change::new(key, service));
+            changes.push(change);
         }
         changes
     }
 
-    /// The services that are not programmed as a model has them.
-    fn differing<'m>(&self, model: &'m Model) -> Vec<(FrontendKey, &'m Arc<model::Service>)> {
+    /// The frontends that are not programmed as a model has them.
+    fn differing(&self, model: &Model) -> Vec<Change> {
         let mut programmed = self.programmed.iter().peekable();
-        let differs = |(key, service): &(&FrontendKey, &Arc<model::Service>)| {
-            while programmed.next_if(|(known, _)| known < key).is_some() {}
-            // Two that share their memory are equal without a look at it.
-            let same = programmed.next_if(|(known, _)| known == key);
-            same.is_none_or(|(_, programmed)| programmed.desired.as_ref() != Some(*service))
+        let differs = |(key, behind): &(FrontendKey, Behind<'_>)| {
+            while programmed.next_if(|(known, _)| *known < key).is_some() {}
+            let same = programmed.next_if(|(known, _)| *known == key);
+            let made = same.and_then(|(_, programmed)| programmed.desired.as_ref());
+            made.is_none_or(|made| !made.is(*behind))
         };
-        model.services.iter().filter(differs).map(|(key, service)| (*key, service)).collect()
+        model.frontends().filter(differs).map(|(key, behind)| Change::new(key, behind)).collect()
     }
 
     /// Decides which clients each change lets in. One whose ranges there is no room for lets nobody in; those that have
     /// ranges already come first. Changes that give ranges back are put before those that take some.
-    pub(super) fn share_sources(&self, changes: &mut [Change<'_>]) {
+    pub(super) fn share_sources(&self, changes: &mut [Change]) {
         let id = |key: &FrontendKey| self.programmed.get(key).map(|programmed| programmed.id);
-        let has = |change: &Change<'_>| id(&change.key).map_or(0, |id| self.sources.count(id));
+        let has = |change: &Change| id(&change.key).map_or(0, |id| self.sources.count(id));
         if changes.iter().all(|change| change.service.sources.is_none() && has(change) == 0) {
             return;
         }
@@ -263,7 +290,7 @@ impl Services {
         changes.sort_by_cached_key(|change| (has(change) == 0, change.key));
         for change in changes.iter_mut() {
             let Some(id) = id(&change.key) else { continue };
-            let ranges = sources::ranges(id, &change.key, change.service);
+            let ranges = sources::ranges(id, &change.key, &change.service);
             if ranges.len() <= room {
                 room -= ranges.len();
                 change.ranges = ranges;
@@ -277,7 +304,11 @@ impl Services {
     /// Makes a service what the change asks for. Who is let in and remembered does not depend on room for its groups.
     pub(super) fn update(&mut self, change: Change, now: Duration, backends: &mut Backends, writes: &mut Vec<Write>) {
         let Some(mut programmed) = self.programmed.remove(&change.key) else { return };
-        let Change { key, service, .. } = change;
+        let (key, service) = (change.key, Arc::clone(&change.service));
+        if change.is_site && programmed.published.is_some() {
+            // From here on no new connection looks for the groups that go.
+            programmed.publish(key, true, writes);
+        }
         let chosen_before = programmed.chosen_with_affinity();
         let (mut matters, old_groups) = if change.keeps_groups {
             let full = (!programmed.adopted).then_some(Matter::GroupsFull);
@@ -287,7 +318,7 @@ impl Services {
         };
         let turn = self.sources.replace(programmed.id, change.ranges, programmed.written.is_restricted());
         writes.extend(turn.before);
-        programmed.set_service(service, writes);
+        programmed.set_service(&service, writes);
         writes.extend(turn.after);
         self.affinities.change(programmed.id, &chosen_before, &programmed.chosen_with_affinity());
         if change.denied > 0 {
@@ -304,7 +335,8 @@ impl Services {
         }
         let is_done = !change.keeps_groups && !matters.iter().any(Matter::is_shortage);
         let note = |matter| Note { frontend: key, owner: service.owner.clone(), matter };
-        programmed.desired = is_done.then(|| Arc::clone(service));
+        let desired = if change.is_site { Desired::Site } else { Desired::Service(Arc::clone(&service)) };
+        programmed.desired = is_done.then_some(desired);
         programmed.notes = matters.into_iter().map(note).collect();
         self.programmed.insert(key, programmed);
         for group in old_groups {
@@ -359,14 +391,11 @@ impl Services {
         self.affinities.next_deadline()
     }
 
-    /// Lets clients reach the frontends that have a service now.
-    pub(super) fn publish(&mut self, keys: &[FrontendKey], writes: &mut Vec<Write>) {
-        for &key in keys {
-            if let Some(programmed) = self.programmed.get_mut(&key)
-                && !programmed.published
-            {
-                programmed.published = true;
-                writes.push(Write::SetFrontend { key, frontend: Frontend { id: programmed.id } });
+    /// Lets clients reach the frontends that have a service now, or lead to the HTTP layer.
+    pub(super) fn publish(&mut self, changed: &[Changed], writes: &mut Vec<Write>) {
+        for &Changed { key, is_site } in changed {
+            if let Some(programmed) = self.programmed.get_mut(&key) {
+                programmed.publish(key, is_site, writes);
             }
         }
     }
@@ -421,10 +450,19 @@ impl Programmed {
         }
     }
 
+    /// Has `FRONTENDS` lead to it.
+    fn publish(&mut self, key: FrontendKey, is_site: bool, writes: &mut Vec<Write>) {
+        let frontend = if is_site { Frontend::steered(self.id) } else { Frontend::balanced(self.id) };
+        if self.published != Some(frontend) {
+            self.published = Some(frontend);
+            writes.push(Write::SetFrontend { key, frontend });
+        }
+    }
+
     const fn new(id: u32, written: Service, schedule: Placed) -> Self {
         Self {
             id,
-            published: false,
+            published: None,
             adopted: false,
             desired: None,
             written,
@@ -445,11 +483,25 @@ fn chosen_with_affinity<'p>(programmed: impl Iterator<Item = &'p Programmed>) ->
     programmed.flat_map(pairs).collect()
 }
 
-impl<'m> Change<'m> {
-    const fn new(key: FrontendKey, service: &'m Arc<model::Service>) -> Self {
+/// A frontend that a plan makes or makes again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Changed {
+    key: FrontendKey,
+    is_site: bool,
+}
+
+impl Change {
+    fn new(key: FrontendKey, behind: Behind<'_>) -> Self {
+        let (service, is_site) = match behind {
+            Behind::Service(service) => (Arc::clone(service), false),
+            Behind::Site(site) => {
+                (Arc::new(model::Service { owner: site.owner.clone(), ..model::Service::default() }), true)
+            }
+        };
         Self {
             key,
             service,
+            is_site,
             keeps_groups: false,
             members: Vec::new(),
             named: Vec::new(),
@@ -460,8 +512,8 @@ impl<'m> Change<'m> {
     }
 
     /// The frontend.
-    pub(super) const fn key(&self) -> FrontendKey {
-        self.key
+    pub(super) const fn changed(&self) -> Changed {
+        Changed { key: self.key, is_site: self.is_site }
     }
 
     /// Finds or makes the ids of the backends that the service names.

@@ -3,6 +3,7 @@
 mod clients;
 mod maps;
 mod places;
+mod sites;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -101,13 +102,15 @@ impl World {
     }
 }
 
-/// What the maps mean, without ids: what the service says, the groups' references and the members of each in order, and
+/// What the maps mean, without ids: whether it is the HTTP layer's, what the service says, the groups' references and the members of each in order, and
 /// the ranges of clients.
-type Meaning = BTreeMap<FrontendKey, (GatewayService, Vec<u64>, BTreeMap<u64, Vec<(Address, u64)>>, BTreeSet<String>)>;
+type Meaning =
+    BTreeMap<FrontendKey, (bool, GatewayService, Vec<u64>, BTreeMap<u64, Vec<(Address, u64)>>, BTreeSet<String>)>;
 
 fn meaning_of(maps: &Maps) -> Meaning {
     let mut meaning = Meaning::new();
-    for (&key, &id) in &maps.frontends {
+    for (&key, frontend) in &maps.frontends {
+        let id = frontend.id;
         let service = maps.services[id as usize];
         let references = maps.members(service.groups).iter().map(|&group| maps.groups[group as usize].reference);
         let groups = maps.groups.iter().filter(|group| group.reference != 0 && group.frontend == id);
@@ -117,7 +120,8 @@ fn meaning_of(maps: &Maps) -> Meaning {
         });
         let ranges = maps.sources.iter().filter(|range| range.first.frontend == id).map(ToString::to_string);
         let service = GatewayService { groups: SlotRange::EMPTY, ..service };
-        meaning.insert(key, (service, references.collect(), groups.collect(), ranges.collect()));
+        let steered = frontend.is_steered();
+        meaning.insert(key, (steered, service, references.collect(), groups.collect(), ranges.collect()));
     }
     meaning
 }
@@ -237,7 +241,7 @@ fn a_group_without_backends_keeps_its_share() {
     world.plan(&model(vec![(key(1, 80), vec![group("a", 9, &[(1, 1)]), group("b", 1, &[])])], &[]));
 
     let meaning = meaning_of(&world.maps);
-    let (_, references, groups, _) = &meaning[&key(1, 80)];
+    let (_, _, references, groups, _) = &meaning[&key(1, 80)];
     assert_eq!(references.iter().filter(|&&reference| reference == fingerprint("b")).count(), 1);
     assert_eq!((references.len(), groups[&fingerprint("b")].len()), (10, 0));
 }
@@ -320,6 +324,7 @@ fn ranges() -> impl Strategy<Value = Option<BTreeSet<ipnet::IpNet>>> {
 prop_compose! {
     fn models()(
         services in prop::collection::btree_map((0u8..3, 0u16..3), (groups(), 0u64..3, ranges()), 0..5),
+        sites in prop::collection::btree_set((0u8..3, 0u16..3), 0..3),
         living in prop::collection::vec(0u8..12, 0..12),
     ) -> Model {
         let mut model = model(Vec::new(), &living);
@@ -327,6 +332,10 @@ prop_compose! {
             let affinity = (seconds > 0).then(|| Duration::from_secs(seconds));
             let service = Service { groups, affinity, sources, ..Service::default() };
             model.services.insert(key(vip, port), Arc::new(service));
+        }
+        for (vip, port) in sites {
+            model.services.remove(&key(vip, port));
+            model.sites.insert(key(vip, port), Arc::default());
         }
         model
     }

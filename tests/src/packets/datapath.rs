@@ -148,7 +148,7 @@ impl Datapath {
         let address = service.frontend.ip().into();
         self.add_vip(service.frontend.ip())?;
         let key = FrontendKey::new(address, Port::new(service.frontend.port()), service.protocol);
-        self.insert(maps::FRONTENDS, [(key, Frontend { id })])?;
+        self.insert(maps::FRONTENDS, [(key, Frontend::balanced(id))])?;
         Ok(id)
     }
 
@@ -262,6 +262,12 @@ impl Datapath {
     /// Another node answers for the VIP, or nobody.
     pub fn leave_to_others(&mut self, vip: IpAddr) -> Result<()> {
         self.insert(maps::VIPS, [(Address::from(vip), Vip { frontends: 1, answers: 0, relay: Address::UNSPECIFIED })])
+    }
+
+    /// A listener of the host takes the connections to a frontend from now on.
+    pub fn steer(&mut self, frontend: SocketAddr, id: u32) -> Result<()> {
+        let key = FrontendKey::new(frontend.ip().into(), Port::new(frontend.port()), Protocol::TCP);
+        self.insert(maps::FRONTENDS, [(key, Frontend::steered(id))])
     }
 
     /// Another node answered for the VIP before this one does.

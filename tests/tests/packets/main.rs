@@ -17,3 +17,4 @@ mod refuse;
 mod relay;
 mod segment;
 mod select;
+mod steered;

@@ -14,7 +14,7 @@ use gateway_ebpf::headers::{EthernetHeader, checksum_offset};
 use gateway_ebpf::parse::{Family, Headers};
 use gateway_ebpf::tables::Tables;
 
-use crate::maps::{Maps, count_drop, icmp_error};
+use crate::maps::{MAPS, count_drop, icmp_error};
 use crate::tc::{ok, packet};
 
 /// A checksum. It stands behind the ports, so what reaches to its end names the flow.
@@ -28,7 +28,7 @@ pub fn complain(skb: *mut __sk_buff, headers: &Headers, complaint: Complaint) ->
     if answer(skb, headers, complaint).is_none() {
         return TC_ACT_SHOT;
     }
-    Maps { packet_bytes: 0 }.count_event(Event::IcmpSent);
+    MAPS.count_event(Event::IcmpSent);
     // SAFETY: the context the kernel handed to the program.
     unsafe { bpf_redirect((*skb).ifindex, 0) as i32 }
 }

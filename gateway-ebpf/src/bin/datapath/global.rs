@@ -7,14 +7,14 @@ use gateway_ebpf::draft::Established;
 use gateway_ebpf::establish::{self, Tracked};
 use gateway_ebpf::source_port;
 
-use crate::maps::Maps;
+use crate::maps::MAPS;
 
 /// What [`establish_flow`] returns beside drop reasons: [`Established::Begun`].
 const BEGUN: u32 = u32::MAX;
 /// [`Established::Known`].
 const KNOWN: u32 = u32::MAX - 1;
-/// The maps, where no packet is counted.
-const MAPS: Maps = Maps { packet_bytes: 0 };
+/// [`Established::Steered`].
+const STEERED: u32 = u32::MAX - 2;
 
 /// Begins a flow.
 #[unsafe(no_mangle)]
@@ -24,6 +24,7 @@ extern "C" fn establish_flow(flow: *const Flow) -> u32 {
     match establish::establish(flow, &MAPS) {
         Ok(Established::Begun) => BEGUN,
         Ok(Established::Known) => KNOWN,
+        Ok(Established::Steered) => STEERED,
         Err(reason) => reason as u32,
     }
 }
@@ -50,6 +51,7 @@ pub fn establish(flow: &Flow) -> Result<Established, DropReason> {
     match establish_flow(flow) {
         BEGUN => Ok(Established::Begun),
         KNOWN => Ok(Established::Known),
+        STEERED => Ok(Established::Steered),
         reason => Err(DropReason::ALL.into_iter().find(|r| *r as u32 == reason).unwrap_or(DropReason::NoFrontend)),
     }
 }

@@ -8,6 +8,8 @@ mod complain;
 #[cfg(target_arch = "bpf")]
 mod global;
 #[cfg(target_arch = "bpf")]
+mod host;
+#[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod programs;

@@ -2,16 +2,17 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST, bpf_fib_lookup};
+use aya_ebpf::bindings::{__sk_buff, BPF_ANY, BPF_NOEXIST, bpf_fib_lookup};
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SockMap};
 use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::btf_map;
+use aya_ebpf::programs::SkLookupContext;
 use gateway_common::{
     Address, Admitted, Affinity, Backend, Client, Connections, ConntrackEntry, Counter, Cursor, DropReason, Event,
     FilterWord, Flow, Frontend, FrontendKey, Group, Protocol, Service, Settings, Slot, SlotRange, SocketEntry,
     SocketKey, SourceRange, Traffic, Vip,
-    maps::{Capacities, MAX_AFFINITIES, MAX_CANDIDATES, MAX_SOCKETS},
+    maps::{Capacities, Listener, MAX_AFFINITIES, MAX_CANDIDATES, MAX_SOCKETS},
 };
 use gateway_ebpf::complaint::IcmpError;
 use gateway_ebpf::draft::{Draft, Established};
@@ -22,6 +23,7 @@ use gateway_ebpf::socket::Sockets;
 use gateway_ebpf::tables::{Tables, TrackError};
 
 use crate::global;
+use crate::host::{self, AF_INET};
 
 const FLOW_ENTRIES: usize = Capacities::DEFAULT.conntrack_entries() as usize;
 const FRONTEND_IDS: usize = Capacities::DEFAULT.frontends as usize;
@@ -39,6 +41,8 @@ static BACKEND_FILTER: Array<FilterWord, FILTER_WORDS> = Array::new();
 static VIPS: HashMap<Address, Vip, FRONTEND_IDS> = HashMap::new();
 #[btf_map]
 static FRONTENDS: HashMap<FrontendKey, Frontend, FRONTEND_IDS> = HashMap::new();
+#[btf_map]
+static LISTENERS: SockMap<{ Listener::ALL.len() }> = SockMap::new();
 #[btf_map]
 static SERVICES: Array<Service, FRONTEND_IDS> = Array::new();
 #[btf_map]
@@ -117,10 +121,22 @@ pub fn icmp_error() -> Option<&'static mut IcmpError> {
     SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut (*scratch).error })
 }
 
-/// The maps, as one packet of this many bytes sees them.
+/// The maps, as one packet sees them.
 pub struct Maps {
-    /// Counted as the packet's length.
-    pub packet_bytes: u64,
+    /// The packet, whose bytes are counted, and by which the host's sockets are asked.
+    pub skb: *mut __sk_buff,
+}
+
+/// The maps, where no packet is counted.
+pub const MAPS: Maps = Maps { skb: core::ptr::null_mut() };
+
+/// Hands a delivery to the listener of its family, and says whether there is one that takes it.
+#[inline(always)]
+pub fn steer(context: &SkLookupContext) -> bool {
+    // SAFETY: the context the kernel handed to the program.
+    let listener = if unsafe { (*context.lookup).family } == AF_INET { Listener::V4 } else { Listener::V6 };
+    // Of several sockets that share a port the kernel then picks one by the flow, as it does without us.
+    LISTENERS.redirect_sk_lookup(context, listener as u32, 0).is_ok()
 }
 
 /// Counts a drop.
@@ -169,15 +185,22 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn relay(&self, vip: &Address) -> Option<Address> {
+    fn vip(&self, address: &Address) -> Option<Vip> {
         // SAFETY: as above.
-        VIPS.get_ptr(vip).and_then(|vip| unsafe { (*vip).relay() })
+        VIPS.get_ptr(address).map(|vip| unsafe { *vip })
     }
 
     #[inline(always)]
     fn frontend(&self, key: &FrontendKey) -> Option<Frontend> {
         // SAFETY: nothing is inserted or removed before the value has been copied.
         unsafe { FRONTENDS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn is_steered(&self, key: &FrontendKey) -> bool {
+        // Read where it lies: of a copy that is not there LLVM would take the flags all the same.
+        // SAFETY: as in `is_unanswered`.
+        FRONTENDS.get_ptr(key).is_some_and(|frontend| unsafe { (*frontend).is_steered() })
     }
 
     #[inline(always)]
@@ -307,6 +330,11 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn has_socket(&self, flow: &Flow) -> bool {
+        host::has_socket(self.skb, flow)
+    }
+
+    #[inline(always)]
     fn settings(&self) -> Option<&Settings> {
         SETTINGS.get(0)
     }
@@ -318,14 +346,22 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn count_packet(&self, frontend: u32, backend: u32) {
-        add_traffic(FRONTEND_BYTES.get_ptr_mut(frontend), self.packet_bytes);
-        add_traffic(BACKEND_BYTES.get_ptr_mut(backend), self.packet_bytes);
+        // SAFETY: the context the kernel handed to the program; only one that looks at a packet counts it.
+        let bytes = u64::from(unsafe { (*self.skb).len });
+        add_traffic(FRONTEND_BYTES.get_ptr_mut(frontend), bytes);
+        add_traffic(BACKEND_BYTES.get_ptr_mut(backend), bytes);
     }
 
     #[inline(always)]
     fn count_begin(&self, frontend: u32, backend: u32) {
         begin(FRONTEND_CONNS.get_ptr_mut(frontend));
         begin(BACKEND_CONNS.get_ptr_mut(backend));
+    }
+
+    #[inline(always)]
+    fn count_steered(&self, frontend: u32) {
+        // SAFETY: a pointer into an array map; the addition is atomic.
+        FRONTEND_CONNS.get_ptr_mut(frontend).map(|connections| unsafe { add(&raw mut (*connections).new, 1) });
     }
 
     #[inline(always)]

@@ -6,12 +6,14 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{__sk_buff, bpf_sk_lookup, sk_action};
 use aya_ebpf::macros::{classifier, sk_lookup};
 use aya_ebpf::programs::{SkLookupContext, TcContext};
-use gateway_common::{Address, DropReason};
+use gateway_common::{Address, DropReason, FrontendKey, Port, Protocol};
 use gateway_ebpf::collect::collect as collect_flow;
-use gateway_ebpf::is_guarded;
+use gateway_ebpf::delivery::{Delivery, deliver};
 use gateway_ebpf::parse::LinkHeader;
 
-use crate::maps::{Maps, count_drop, next_candidate};
+use crate::host::AF_INET;
+use crate::maps::{MAPS, count_drop, next_candidate, steer};
+use crate::socket::address;
 use crate::tc::{Hook, run};
 
 /// Received by a device with Ethernet headers.
@@ -38,22 +40,23 @@ pub fn egress_ip(context: TcContext) -> i32 {
     run(skb(&context), LinkHeader::None, Hook::Egress)
 }
 
-/// The VIP's guard: no socket of this host gets what is addressed to a VIP.
+/// The VIP's guard: no socket of this host gets what is addressed to a VIP, but for the listeners of steered frontends.
 #[sk_lookup]
 pub fn guard(context: SkLookupContext) -> u32 {
-    if is_guarded(&local_address(context.lookup), &Maps { packet_bytes: 0 }) {
-        count_drop(DropReason::Guarded);
-        sk_action::SK_DROP
-    } else {
-        sk_action::SK_PASS
+    match deliver(&destination(context.lookup), &MAPS) {
+        Delivery::Pass => return sk_action::SK_PASS,
+        Delivery::Steer if steer(&context) => return sk_action::SK_PASS,
+        Delivery::Steer | Delivery::Refuse => {}
     }
+    count_drop(DropReason::Guarded);
+    sk_action::SK_DROP
 }
 
 /// Collects one idle flow a run; the agent asks for as many runs as there are candidates.
 #[classifier]
 pub fn collect(_context: TcContext) -> i32 {
     match next_candidate() {
-        Some((candidate, settings)) => collect_flow(&candidate, settings, &Maps { packet_bytes: 0 }).into(),
+        Some((candidate, settings)) => collect_flow(&candidate, settings, &MAPS).into(),
         None => 0,
     }
 }
@@ -63,17 +66,18 @@ fn skb(context: &TcContext) -> *mut __sk_buff {
     context.as_ptr().cast()
 }
 
+/// Where a delivery goes to.
 #[inline(always)]
-fn local_address(lookup: *const bpf_sk_lookup) -> Address {
-    const AF_INET: u32 = 2;
-    // SAFETY: the context the kernel handed to the program.
-    let lookup = unsafe { &*lookup };
-    if lookup.family == AF_INET {
-        return Address::from_v4(lookup.local_ip4.to_ne_bytes());
+fn destination(lookup: *const bpf_sk_lookup) -> FrontendKey {
+    // SAFETY: the context the kernel handed to the program. It is read word by word, as the verifier wants it.
+    unsafe {
+        // Both are read before one is chosen: the verifier wants no pointer that could be either's.
+        let v4 = (&raw const (*lookup).local_ip4).read_volatile();
+        let v6 = address((&raw const (*lookup).local_ip6).cast());
+        let is_v4 = (&raw const (*lookup).family).read_volatile() == AF_INET;
+        let address = if is_v4 { Address::from_v4(v4.to_ne_bytes()) } else { v6 };
+        let protocol = Protocol::new((&raw const (*lookup).protocol).read_volatile() as u8);
+        // Of the context's ports this one is in the host's order.
+        FrontendKey::new(address, Port::new((&raw const (*lookup).local_port).read_volatile() as u16), protocol)
     }
-    let mut octets = [0; 16];
-    for (word, octets) in lookup.local_ip6.iter().zip(octets.chunks_exact_mut(4)) {
-        octets.copy_from_slice(&word.to_ne_bytes());
-    }
-    Address::from_v6(octets)
 }

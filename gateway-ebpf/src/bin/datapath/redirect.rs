@@ -18,10 +18,10 @@ use gateway_ebpf::quoted::QuotedRewrite;
 use gateway_ebpf::rewrite::Rewrite;
 
 use crate::complain::complain;
+use crate::host::AF_INET;
 use crate::maps::way;
 use crate::tc::{Writer, apply, dropped, ok, packet};
 
-const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
 const WAY_BYTES: u32 = size_of::<Way>() as u32;
 const NEXT_HOP_BYTES: u32 = size_of::<bpf_redir_neigh>() as u32;

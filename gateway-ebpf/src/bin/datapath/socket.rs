@@ -15,7 +15,8 @@ use gateway_ebpf::headers::{Ipv4Header, Ipv6Header};
 use gateway_ebpf::parse::Family;
 use gateway_ebpf::socket::{self, Choice, Endpoint, Socket};
 
-use crate::maps::{Maps, count_socket_refusal, node_namespace};
+use crate::host::AF_INET;
+use crate::maps::{MAPS, count_socket_refusal, node_namespace};
 
 /// What a program of a cgroup returns to let a call go on.
 const ALLOW: i32 = 1;
@@ -23,12 +24,8 @@ const ALLOW: i32 = 1;
 const DENY: i32 = 0;
 /// "Connection refused", as it is told to the kernel.
 const ECONNREFUSED: i32 = -111;
-/// What an address of IPv4 calls its family.
-const AF_INET: u32 = 2;
 /// The state of a socket of UDP that is connected (`include/net/tcp_states.h`, `TCP_ESTABLISHED`).
 const CONNECTED: u32 = 1;
-
-const MAPS: Maps = Maps { packet_bytes: 0 };
 
 /// A socket connects to an IPv4 address.
 #[cgroup_sock_addr(connect4)]
@@ -306,7 +303,7 @@ fn destination(skb: *mut __sk_buff) -> Option<Address> {
 ///
 /// All four must be readable.
 #[inline(always)]
-unsafe fn address(words: *const u32) -> Address {
+pub unsafe fn address(words: *const u32) -> Address {
     // SAFETY: readable as the caller promises.
     let words = unsafe {
         [

@@ -16,7 +16,7 @@ use gateway_ebpf::tables::Tables;
 use gateway_ebpf::verdict::{Shortage, Verdict};
 use gateway_ebpf::{egress, icmp, ingress};
 
-use crate::maps::{Maps, Scratch, count_drop, scratch};
+use crate::maps::{MAPS, Maps, Scratch, count_drop, scratch};
 use crate::redirect::{redirect, redirect_error, relay};
 
 /// The next program of the chain decides (`include/uapi/linux/bpf.h`, `TCX_NEXT`); never `TC_ACT_OK`, which would
@@ -71,8 +71,7 @@ fn short(shortage: Shortage) -> i32 {
 #[inline(always)]
 fn decide_and_apply(skb: *mut __sk_buff, link: LinkHeader, hook: Hook, scratch: &mut Scratch) -> Result<i32, Shortage> {
     let packet = packet(skb);
-    // SAFETY: the context the kernel handed to the program.
-    let maps = Maps { packet_bytes: u64::from(unsafe { (*skb).len }) };
+    let maps = Maps { skb };
     let verdict = match hook {
         Hook::Ingress => ingress(&packet, link, &mut scratch.headers, &maps),
         Hook::Egress => egress(&packet, link, &mut scratch.headers, &maps),
@@ -219,11 +218,10 @@ impl Writer {
 fn icmp_message(skb: *mut __sk_buff, link: LinkHeader, hook: Hook) -> i32 {
     let Some(scratch) = scratch() else { return TCX_NEXT };
     pull(skb);
-    let maps = Maps { packet_bytes: 0 };
-    let Some(rewrite) = icmp(&packet(skb), link, &mut scratch.headers, &mut scratch.quote, &maps) else {
+    let Some(rewrite) = icmp(&packet(skb), link, &mut scratch.headers, &mut scratch.quote, &MAPS) else {
         return TCX_NEXT;
     };
-    maps.count_event(Event::IcmpTranslated);
+    MAPS.count_event(Event::IcmpTranslated);
     let action = done(apply_quoted(skb, &rewrite));
     if action == TCX_NEXT && rewrite.is_redirected && hook == Hook::Ingress {
         return redirect_error(skb, link, &rewrite);

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway_common::FrontendKey;
+use gateway_common::{Frontend, FrontendKey};
 use ipnet::IpNet;
 
 use super::maps::Maps;
@@ -52,7 +52,7 @@ pub fn apply(maps: &mut Maps, writes: &[Write]) {
 }
 
 fn admitted(maps: &Maps) -> BTreeMap<FrontendKey, BTreeSet<Ipv4Addr>> {
-    let of = |(&key, &id): (&FrontendKey, &u32)| {
+    let of = |(&key, &Frontend { id, .. }): (&FrontendKey, &Frontend)| {
         let ranges = maps.sources.iter().filter(|range| range.first.frontend == id);
         let nets: Vec<IpNet> = ranges.map(|range| range.to_string().parse().expect("a range")).collect();
         let is_open = !maps.services[id as usize].is_restricted();
@@ -64,12 +64,13 @@ fn admitted(maps: &Maps) -> BTreeMap<FrontendKey, BTreeSet<Ipv4Addr>> {
 
 /// The backends that clients may be given, where they are remembered.
 fn chosen(maps: &Maps) -> BTreeSet<(u32, u32)> {
-    let sticky = maps.frontends.values().filter(|&&id| maps.services[id as usize].has_affinity());
+    let ids = maps.frontends.values().map(|frontend| frontend.id);
+    let sticky = ids.filter(|&id| maps.services[id as usize].has_affinity());
     let backends = |id: u32| {
         let groups = maps.members(maps.services[id as usize].groups).iter();
         groups.flat_map(|&group| maps.members(maps.groups[group as usize].backends)).map(move |&backend| (id, backend))
     };
-    sticky.flat_map(|&id| backends(id)).collect()
+    sticky.flat_map(backends).collect()
 }
 
 fn with(model: Model, change: impl Fn(&FrontendKey, &mut Service)) -> Model {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gateway_common::{
-    Address, Backend, FilterWord, FrontendKey, Group, Port, Protocol, Service, SlotRange, SourceRange, Vip,
+    Address, Backend, FilterWord, Frontend, FrontendKey, Group, Port, Protocol, Service, SlotRange, SourceRange, Vip,
 };
 
 use crate::reconcile::{Actual, Capacities, Pair, Write};
@@ -22,7 +22,7 @@ const NO_GROUP: Group = Group { backends: SlotRange::EMPTY, reference: 0, fronte
 
 pub struct Maps {
     pub capacities: Capacities,
-    pub frontends: BTreeMap<FrontendKey, u32>,
+    pub frontends: BTreeMap<FrontendKey, Frontend>,
     pub vips: BTreeMap<Address, Vip>,
     pub services: Vec<Service>,
     pub groups: Vec<Group>,
@@ -59,7 +59,9 @@ impl Maps {
     pub fn apply(&mut self, write: &Write) {
         match write {
             Write::RemoveFrontend { key } => assert!(self.frontends.remove(key).is_some()),
-            Write::SetFrontend { key, frontend } => assert!(self.frontends.insert(*key, frontend.id).is_none()),
+            Write::SetFrontend { key, frontend } => {
+                assert_ne!(self.frontends.insert(*key, *frontend), Some(*frontend));
+            }
             Write::SetVip { address, vip } => assert_ne!(self.vips.insert(*address, *vip), Some(*vip)),
             Write::RemoveVip { address } => assert!(self.vips.remove(address).is_some()),
             Write::SetVipFilter { index, word } => change(&mut self.vip_filter[*index as usize], word.bits),
@@ -81,7 +83,8 @@ impl Maps {
     fn check(&self) {
         assert!(self.vips.len() <= self.capacities.frontends as usize);
         assert!(self.sources.len() <= self.capacities.sources as usize);
-        for (key, &id) in &self.frontends {
+        for (key, frontend) in self.frontends.iter().filter(|(_, frontend)| !frontend.is_steered()) {
+            let id = frontend.id;
             assert!(self.vips.contains_key(&key.address), "{key} has no VIP");
             assert!(is_set(&self.vip_filter, &key.address), "{key} is filtered out");
             for &group_id in self.members(self.services[id as usize].groups) {

@@ -52,7 +52,7 @@ impl Chain {
         let chain = Self { family, pods, addresses };
         if busy == 1 {
             let key = |link: &SocketAddr| FrontendKey::new(link.ip().into(), Port::new(link.port()), Protocol::TCP);
-            let links = chain.addresses.iter().take(LINKS as usize).map(|link| (key(link), Frontend { id: 0 }));
+            let links = chain.addresses.iter().take(LINKS as usize).map(|link| (key(link), Frontend::balanced(0)));
             datapath.insert(maps::FRONTENDS, links)?;
         }
         if pods == Pods::Elsewhere {
