@@ -8,6 +8,7 @@
 pub mod addresses;
 pub mod clients;
 pub mod forwarding;
+pub mod listeners;
 pub mod neighbours;
 pub mod netfilter;
 pub mod netlink;

@@ -4,6 +4,7 @@
 
 mod announce;
 mod clients;
+mod door;
 mod elsewhere;
 mod firewall;
 mod guard;
@@ -18,5 +19,6 @@ mod ports;
 mod redirect;
 mod routes;
 mod sockets;
+mod steered;
 mod tables;
 mod weights;
