@@ -25,6 +25,7 @@ pub mod pod;
 pub mod process;
 pub mod second_host;
 pub mod segment;
+pub mod smuggling;
 pub mod socket_client;
 pub mod steady;
 pub mod topology;

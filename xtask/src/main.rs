@@ -9,6 +9,7 @@ mod build_ebpf;
 mod check;
 mod cluster;
 mod demo;
+mod fuzz;
 mod image;
 mod inspect;
 mod process;
@@ -50,6 +51,8 @@ enum Command {
     Cluster(cluster::Args),
     /// Measure the datapath and the way through it
     Bench(bench::Args),
+    /// Search for inputs that break what must hold for all of them
+    Fuzz(fuzz::Args),
     /// Instructions, stack and verifier effort of each program, against the committed baseline
     Inspect(inspect::Args),
 }
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Cluster(args) => cluster::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     };
     match outcome {

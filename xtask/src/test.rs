@@ -13,7 +13,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::test_kind::Kind;
-use crate::{build, check, inspect, process, setup, workspace};
+use crate::{build, check, fuzz, inspect, process, setup, workspace};
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  cargo xtask test                     everything, as CI runs it (root)\n  \
@@ -87,6 +87,10 @@ fn kernel_tests(name: &str, arguments: &[String], environment: &[(&str, &Path)])
 fn run_kind(kind: Kind, arguments: &[String]) -> Result<String> {
     match kind {
         Kind::Host => Ok(format!("{} passed", check::all()?)),
+        Kind::Fuzz => {
+            fuzz::run(&fuzz::Args::default())?;
+            Ok("nothing found".to_owned())
+        }
         Kind::Scenarios | Kind::Packets | Kind::Network | Kind::Crowd => {
             // Against the binary and the object that were just built.
             let (binary, object) = (workspace::beeline(false), workspace::datapath());

@@ -7,6 +7,8 @@ use clap::ValueEnum;
 pub enum Kind {
     /// Format, lints, tidiness, docs and all tests that need no root
     Host,
+    /// Random requests against what must hold for all of them, a minute for each target
+    Fuzz,
     /// Manifests in, dump out
     Scenarios,
     /// Packets through the real programs
@@ -28,6 +30,7 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Host => "host",
+            Self::Fuzz => "fuzz",
             Self::Scenarios => "scenarios",
             Self::Packets => "packets",
             Self::Network => "network",
@@ -40,7 +43,7 @@ impl Kind {
 
     /// Whether it makes namespaces or loads programs.
     pub fn needs_root(self) -> bool {
-        self != Self::Host
+        !matches!(self, Self::Host | Self::Fuzz)
     }
 
     /// Whether it runs the agent's binary.
