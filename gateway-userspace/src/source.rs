@@ -4,6 +4,7 @@
 //! can name the file, the document and the field. What objects mean together is `translate`'s business.
 
 pub mod address_pool;
+pub mod backend_tls_policy;
 pub mod cluster_link;
 #[cfg(test)]
 mod crds;
@@ -11,6 +12,7 @@ pub mod endpoint_slice;
 pub mod folder;
 pub mod kinds;
 pub mod labels;
+pub mod listener_set;
 mod listing;
 pub mod manifest;
 pub mod pod;
@@ -18,7 +20,9 @@ pub mod problem;
 pub mod remote;
 pub mod reported;
 pub mod route;
+mod route_filter;
 mod schema;
+pub mod secret;
 pub mod upstream;
 pub mod validate;
 pub mod watch;
@@ -34,14 +38,17 @@ use gateway_api::apis::experimental::referencegrants::ReferenceGrant;
 use k8s_openapi::api::core::v1::Service;
 
 pub use address_pool::AddressPool;
+pub use backend_tls_policy::BackendTlsPolicy;
 pub use cluster_link::ClusterLink;
 pub use endpoint_slice::EndpointSlice;
 pub use folder::FolderSource;
 pub use labels::Labels;
+pub use listener_set::ListenerSet;
 pub use pod::Pod;
 pub use problem::{Problem, Severity};
 pub use remote::Remote;
 pub use route::Route;
+pub use secret::{ConfigMap, Secret};
 pub use upstream::Upstream;
 pub use written::Written;
 
@@ -74,6 +81,20 @@ pub enum Kind {
     AddressPool,
     /// `beeline.dev/v1alpha1`, without a namespace.
     ClusterLink,
+    /// `gateway.networking.k8s.io/v1`.
+    HttpRoute,
+    /// `gateway.networking.k8s.io/v1`.
+    GrpcRoute,
+    /// `gateway.networking.k8s.io/v1`.
+    TlsRoute,
+    /// `gateway.networking.k8s.io/v1`.
+    ListenerSet,
+    /// `gateway.networking.k8s.io/v1`.
+    BackendTlsPolicy,
+    /// `v1`: certificates, and nothing else of it.
+    Secret,
+    /// `v1`: authorities, and nothing else of it.
+    ConfigMap,
 }
 
 impl Kind {
@@ -93,6 +114,13 @@ impl Kind {
             Self::Node => "Node",
             Self::AddressPool => "AddressPool",
             Self::ClusterLink => "ClusterLink",
+            Self::HttpRoute => "HTTPRoute",
+            Self::GrpcRoute => "GRPCRoute",
+            Self::TlsRoute => "TLSRoute",
+            Self::ListenerSet => "ListenerSet",
+            Self::BackendTlsPolicy => "BackendTLSPolicy",
+            Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
         }
     }
 
@@ -103,8 +131,13 @@ impl Kind {
 }
 
 impl Kind {
+    /// Whether it is a route of Gateway API.
+    pub const fn is_route(self) -> bool {
+        matches!(self, Self::TcpRoute | Self::UdpRoute | Self::HttpRoute | Self::GrpcRoute | Self::TlsRoute)
+    }
+
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 20] = [
         Self::Service,
         Self::EndpointSlice,
         Self::Pod,
@@ -118,6 +151,13 @@ impl Kind {
         Self::Node,
         Self::AddressPool,
         Self::ClusterLink,
+        Self::HttpRoute,
+        Self::GrpcRoute,
+        Self::TlsRoute,
+        Self::ListenerSet,
+        Self::BackendTlsPolicy,
+        Self::Secret,
+        Self::ConfigMap,
     ];
 }
 
@@ -222,10 +262,8 @@ pub enum Object {
     GatewayClass(Arc<GatewayClass>),
     /// A `ReferenceGrant`.
     ReferenceGrant(Arc<ReferenceGrant>),
-    /// A `TCPRoute`.
-    TcpRoute(Arc<Route>),
-    /// A `UDPRoute`.
-    UdpRoute(Arc<Route>),
+    /// A route of any kind; the identity tells which.
+    Route(Arc<Route>),
     /// A Namespace: its labels.
     Namespace(Arc<Labels>),
     /// A Node: its labels.
@@ -234,6 +272,14 @@ pub enum Object {
     AddressPool(Arc<AddressPool>),
     /// A `ClusterLink`.
     ClusterLink(Arc<ClusterLink>),
+    /// A `ListenerSet`.
+    ListenerSet(Arc<ListenerSet>),
+    /// A `BackendTLSPolicy`.
+    BackendTlsPolicy(Arc<BackendTlsPolicy>),
+    /// A Secret.
+    Secret(Arc<Secret>),
+    /// A `ConfigMap`.
+    ConfigMap(Arc<ConfigMap>),
 }
 
 /// One object with its identity and its origin, as a source reads it.
@@ -273,7 +319,7 @@ pub struct Objects {
     pub gateway_classes: BTreeMap<Name, Sourced<GatewayClass>>,
     /// `ReferenceGrant`s.
     pub reference_grants: BTreeMap<Name, Sourced<ReferenceGrant>>,
-    /// `TCPRoute`s and `UDPRoute`s; the kind tells which.
+    /// Routes of all kinds; the identity tells which.
     pub routes: BTreeMap<ObjectId, Sourced<Route>>,
     /// The labels of Namespaces.
     pub namespaces: BTreeMap<Name, Sourced<Labels>>,
@@ -283,6 +329,14 @@ pub struct Objects {
     pub address_pools: BTreeMap<Name, Sourced<AddressPool>>,
     /// `ClusterLink`s.
     pub cluster_links: BTreeMap<Name, Sourced<ClusterLink>>,
+    /// `ListenerSet`s.
+    pub listener_sets: BTreeMap<Name, Sourced<ListenerSet>>,
+    /// `BackendTLSPolicy` objects.
+    pub backend_tls_policies: BTreeMap<Name, Sourced<BackendTlsPolicy>>,
+    /// Secrets; of a cluster those alone that something refers to.
+    pub secrets: BTreeMap<Name, Sourced<Secret>>,
+    /// `ConfigMap`s; of a cluster those alone that something refers to.
+    pub config_maps: BTreeMap<Name, Sourced<ConfigMap>>,
     /// What is known of each linked cluster, by the name of its `ClusterLink`.
     pub remotes: BTreeMap<String, Remote>,
     /// Objects that exist but are invalid and never were valid. Whoever refers to one needs no error of its own.
@@ -306,13 +360,17 @@ impl Objects {
             Object::Gateway(object) => drop(self.gateways.insert(name, Sourced { object, origin })),
             Object::GatewayClass(object) => drop(self.gateway_classes.insert(name, Sourced { object, origin })),
             Object::ReferenceGrant(object) => drop(self.reference_grants.insert(name, Sourced { object, origin })),
-            Object::TcpRoute(object) | Object::UdpRoute(object) => {
-                drop(self.routes.insert(id, Sourced { object, origin }));
-            }
+            Object::Route(object) => drop(self.routes.insert(id, Sourced { object, origin })),
             Object::Namespace(object) => drop(self.namespaces.insert(name, Sourced { object, origin })),
             Object::Node(object) => drop(self.nodes.insert(name, Sourced { object, origin })),
             Object::AddressPool(object) => drop(self.address_pools.insert(name, Sourced { object, origin })),
             Object::ClusterLink(object) => drop(self.cluster_links.insert(name, Sourced { object, origin })),
+            Object::ListenerSet(object) => drop(self.listener_sets.insert(name, Sourced { object, origin })),
+            Object::BackendTlsPolicy(object) => {
+                drop(self.backend_tls_policies.insert(name, Sourced { object, origin }));
+            }
+            Object::Secret(object) => drop(self.secrets.insert(name, Sourced { object, origin })),
+            Object::ConfigMap(object) => drop(self.config_maps.insert(name, Sourced { object, origin })),
         }
     }
 
@@ -327,11 +385,17 @@ impl Objects {
             Kind::Gateway => drop(self.gateways.remove(name)),
             Kind::GatewayClass => drop(self.gateway_classes.remove(name)),
             Kind::ReferenceGrant => drop(self.reference_grants.remove(name)),
-            Kind::TcpRoute | Kind::UdpRoute => drop(self.routes.remove(id)),
+            Kind::TcpRoute | Kind::UdpRoute | Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute => {
+                drop(self.routes.remove(id));
+            }
             Kind::Namespace => drop(self.namespaces.remove(name)),
             Kind::Node => drop(self.nodes.remove(name)),
             Kind::AddressPool => drop(self.address_pools.remove(name)),
             Kind::ClusterLink => drop(self.cluster_links.remove(name)),
+            Kind::ListenerSet => drop(self.listener_sets.remove(name)),
+            Kind::BackendTlsPolicy => drop(self.backend_tls_policies.remove(name)),
+            Kind::Secret => drop(self.secrets.remove(name)),
+            Kind::ConfigMap => drop(self.config_maps.remove(name)),
         }
     }
 
@@ -352,12 +416,19 @@ impl Objects {
             Kind::ReferenceGrant => {
                 self.reference_grants.get(name).map(|found| Object::ReferenceGrant(found.object.clone()))
             }
-            Kind::TcpRoute => self.routes.get(id).map(|found| Object::TcpRoute(found.object.clone())),
-            Kind::UdpRoute => self.routes.get(id).map(|found| Object::UdpRoute(found.object.clone())),
+            Kind::TcpRoute | Kind::UdpRoute | Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute => {
+                self.routes.get(id).map(|found| Object::Route(found.object.clone()))
+            }
             Kind::Namespace => self.namespaces.get(name).map(|found| Object::Namespace(found.object.clone())),
             Kind::Node => self.nodes.get(name).map(|found| Object::Node(found.object.clone())),
             Kind::AddressPool => self.address_pools.get(name).map(|found| Object::AddressPool(found.object.clone())),
             Kind::ClusterLink => self.cluster_links.get(name).map(|found| Object::ClusterLink(found.object.clone())),
+            Kind::ListenerSet => self.listener_sets.get(name).map(|found| Object::ListenerSet(found.object.clone())),
+            Kind::BackendTlsPolicy => {
+                self.backend_tls_policies.get(name).map(|found| Object::BackendTlsPolicy(found.object.clone()))
+            }
+            Kind::Secret => self.secrets.get(name).map(|found| Object::Secret(found.object.clone())),
+            Kind::ConfigMap => self.config_maps.get(name).map(|found| Object::ConfigMap(found.object.clone())),
         }
     }
 
@@ -371,13 +442,17 @@ impl Objects {
             Kind::Gateway => self.gateways.keys().cloned().collect(),
             Kind::GatewayClass => self.gateway_classes.keys().cloned().collect(),
             Kind::ReferenceGrant => self.reference_grants.keys().cloned().collect(),
-            Kind::TcpRoute | Kind::UdpRoute => {
+            Kind::TcpRoute | Kind::UdpRoute | Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute => {
                 self.routes.keys().filter(|id| id.kind == kind).map(|id| id.name.clone()).collect()
             }
             Kind::Namespace => self.namespaces.keys().cloned().collect(),
             Kind::Node => self.nodes.keys().cloned().collect(),
             Kind::AddressPool => self.address_pools.keys().cloned().collect(),
             Kind::ClusterLink => self.cluster_links.keys().cloned().collect(),
+            Kind::ListenerSet => self.listener_sets.keys().cloned().collect(),
+            Kind::BackendTlsPolicy => self.backend_tls_policies.keys().cloned().collect(),
+            Kind::Secret => self.secrets.keys().cloned().collect(),
+            Kind::ConfigMap => self.config_maps.keys().cloned().collect(),
         }
     }
 

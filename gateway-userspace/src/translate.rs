@@ -5,10 +5,14 @@
 //! here: [`VipOrigin`] lets the one who knows name the object and the field.
 
 mod attachments;
+mod backend_tls;
+mod certificates;
 mod conditions;
 mod endpoints;
+mod features;
 mod gateways;
 mod links;
+mod listener_sets;
 mod listeners;
 mod ownership;
 mod pods;
@@ -17,9 +21,13 @@ mod pools;
 mod ports;
 mod references;
 mod refresh;
+mod rivals;
 mod selector;
 mod services;
+mod sites;
 pub mod statuses;
+mod termination;
+mod tongue;
 mod topology;
 mod upstreams;
 
@@ -36,11 +44,14 @@ use crate::model::{Model, Service};
 use crate::source::validate::{MODE_ANNOTATION, parse_mode};
 use crate::source::{FolderSource, ObjectId, Objects, Origin, Problem, Route, Sourced};
 use attachments::Attachments;
+use backend_tls::Policies;
 use endpoints::Cluster;
+use gateways::OurGateway;
 use links::Links;
 use ownership::Ownership;
 use pools::Assignments;
 use services::ServiceFrontend;
+use sites::Sites;
 use upstreams::Clusters;
 
 pub use endpoints::DEFAULT_WEIGHT;
@@ -134,6 +145,8 @@ pub fn translate_after(given: &Given, objects: &Objects, options: &Options) -> T
 
     let services = services::ours(objects, options);
     let gateways = gateways::ours(objects);
+    let policies = Policies::new(objects);
+    policies.report(&mut report);
     let attachments = Attachments::new(objects, &gateways, &mut report);
     let wishes = services.iter().filter_map(|service| service.wish(options));
     let wishes: Vec<_> = wishes.chain(gateways.iter().filter_map(|gateway| gateway.wish(options))).collect();
@@ -157,15 +170,14 @@ pub fn translate_after(given: &Given, objects: &Objects, options: &Options) -> T
     for claim in &claims {
         translation.vips.entry(claim.key.address).or_insert_with(|| claim.vip_origin());
     }
-    for claim in ownership.owners() {
-        let service = served(clusters, claim, options.mode);
-        translation.model.services.extend(service.map(|service| (claim.key, Arc::new(service))));
-    }
+    let sites = Sites { clusters, attachments: &attachments, policies: &policies };
+    serve(&mut translation.model, sites, &ownership, options.mode);
     let facts = conditions::Facts {
         objects,
         services: &services,
         gateways: &gateways,
         attachments: &attachments,
+        policies: &policies,
         assignments: &assignments,
         ownership: &ownership,
     };
@@ -187,8 +199,20 @@ pub fn translate_after(given: &Given, objects: &Objects, options: &Options) -> T
     translation
 }
 
-/// What stands behind a claim that is fulfilled; nothing behind a listener without a route.
-fn served(clusters: Clusters<'_>, claim: &Claim<'_>, mode: Mode) -> Option<Service> {
+/// Puts in what stands behind each claim that is fulfilled: a service or a site, and nothing behind a plain listener
+/// without a route.
+fn serve<'a>(model: &mut Model, sites: Sites<'a>, ownership: &Ownership<'a>, mode: Mode) {
+    for claim in ownership.owners() {
+        if let Behind::Site(site) = claim.behind {
+            model.sites.insert(claim.key, Arc::new(sites.site(claim.key, site)));
+        }
+        let service = service(sites.clusters, claim, mode);
+        model.services.extend(service.map(|service| (claim.key, Arc::new(service))));
+    }
+}
+
+/// What the kernel serves for a claim that is fulfilled.
+fn service(clusters: Clusters<'_>, claim: &Claim<'_>, mode: Mode) -> Option<Service> {
     match claim.behind {
         Behind::Service(frontend) => Some(services::service(clusters.here, claim.key, frontend, mode)),
         Behind::Route(route) => {
@@ -196,7 +220,7 @@ fn served(clusters: Clusters<'_>, claim: &Claim<'_>, mode: Mode) -> Option<Servi
             let stated = gateway.and_then(|gateway| stated_mode(&gateway.object.metadata));
             Some(references::service(clusters, claim.key, route, stated.unwrap_or(mode)))
         }
-        Behind::Nothing => None,
+        Behind::Site(_) | Behind::Nothing => None,
     }
 }
 
@@ -261,6 +285,8 @@ struct Claim<'a> {
     created: Option<&'a Time>,
     object: &'a ObjectId,
     origin: &'a Origin,
+    /// Who has the field that asks for the port: the object itself, or one that adds to it.
+    teller: (&'a ObjectId, &'a Origin),
     /// The field that asks for the port.
     field: Field,
     /// The field that asks for the address.
@@ -274,8 +300,18 @@ enum Behind<'a> {
     Service(ServiceFrontend<'a>),
     /// The route that a listener serves.
     Route(RouteRef<'a>),
+    /// Listeners that the HTTP layer serves.
+    Site(SiteRef<'a>),
     /// A listener without a route: it holds its place and serves nothing.
     Nothing,
+}
+
+/// The listeners of a Gateway at one port.
+#[derive(Clone, Copy)]
+struct SiteRef<'a> {
+    gateway: &'a OurGateway<'a>,
+    /// Its place among ours.
+    at: usize,
 }
 
 /// A route with its identity.

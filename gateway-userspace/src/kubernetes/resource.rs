@@ -46,6 +46,13 @@ impl Resource {
             Kind::ReferenceGrant => (GATEWAY, &["v1", "v1beta1", "v1alpha2"], "referencegrants"),
             Kind::TcpRoute => (GATEWAY, &["v1", "v1alpha2"], "tcproutes"),
             Kind::UdpRoute => (GATEWAY, &["v1", "v1alpha2"], "udproutes"),
+            Kind::HttpRoute => (GATEWAY, &["v1", "v1beta1"], "httproutes"),
+            Kind::GrpcRoute => (GATEWAY, &["v1", "v1alpha2"], "grpcroutes"),
+            Kind::TlsRoute => (GATEWAY, &["v1", "v1alpha3", "v1alpha2"], "tlsroutes"),
+            Kind::ListenerSet => (GATEWAY, &["v1"], "listenersets"),
+            Kind::BackendTlsPolicy => (GATEWAY, &["v1", "v1alpha3"], "backendtlspolicies"),
+            Kind::Secret => ("", &["v1"], "secrets"),
+            Kind::ConfigMap => ("", &["v1"], "configmaps"),
         };
         let metadata_only =
             matches!(scope.kind(), Kind::Pod | Kind::Namespace | Kind::Node) && scope != Scope::LocalPods;

@@ -45,9 +45,9 @@ impl Sight {
             }
             Written::Gateway(gateway) => Some(Self::of(&gateway.metadata, gateway.status.as_ref())),
             Written::GatewayClass(class) => Some(Self::of(&class.metadata, class.status.as_ref())),
-            Written::TcpRoute(route) | Written::UdpRoute(route) => {
-                Some(Self::of(&route.metadata, route.status.as_ref()))
-            }
+            Written::Route(route) => Some(Self::of(&route.metadata, route.status.as_ref())),
+            Written::ListenerSet(set) => Some(Self::of(&set.metadata, set.status.as_ref())),
+            Written::BackendTlsPolicy(policy) => Some(Self::of(&policy.metadata, policy.status.as_ref())),
             Written::Upstream(upstream) => Some(Self::of(&upstream.metadata, upstream.status.as_ref())),
             Written::AddressPool(pool) => Some(Self::of(&pool.metadata, pool.status.as_ref())),
             Written::ClusterLink(link) => Some(Self::of(&link.metadata, link.status.as_ref())),
@@ -55,7 +55,9 @@ impl Sight {
             | Written::Pod(_)
             | Written::ReferenceGrant(_)
             | Written::Namespace(_)
-            | Written::Node(_) => None,
+            | Written::Node(_)
+            | Written::Secret(_)
+            | Written::ConfigMap(_) => None,
         }
     }
 

@@ -28,7 +28,7 @@ use crate::source::remote::LinkHealth;
 use crate::source::{Kind, Objects, Problem};
 
 /// What is watched, Services and what stands behind them first.
-const SCOPES: [Scope; 14] = [
+const SCOPES: [Scope; 19] = [
     Scope::All(Kind::Service),
     Scope::All(Kind::EndpointSlice),
     Scope::LocalPods,
@@ -39,6 +39,11 @@ const SCOPES: [Scope; 14] = [
     Scope::All(Kind::Gateway),
     Scope::All(Kind::TcpRoute),
     Scope::All(Kind::UdpRoute),
+    Scope::All(Kind::HttpRoute),
+    Scope::All(Kind::GrpcRoute),
+    Scope::All(Kind::TlsRoute),
+    Scope::All(Kind::ListenerSet),
+    Scope::All(Kind::BackendTlsPolicy),
     Scope::All(Kind::ReferenceGrant),
     Scope::All(Kind::Upstream),
     Scope::All(Kind::ClusterLink),

@@ -4,6 +4,8 @@
 //! weighted [`Group`] that a layer-4 service has. Names and orders are settled here already (who wins a conflict, which
 //! hostnames a route has at a listener); which of the listeners and rules a request meets is the router's to say.
 
+pub mod text;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;

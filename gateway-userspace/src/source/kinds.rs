@@ -11,8 +11,6 @@ pub enum Recognised {
     Ours(Kind),
     /// It is none of our business.
     PassedOver,
-    /// It would be our business, but this release does not serve it.
-    NotServedYet,
 }
 
 /// A kind or an apiVersion that does not exist.
@@ -27,7 +25,7 @@ pub struct Unrecognised {
 const GATEWAY: &str = "gateway.networking.k8s.io";
 
 /// Ours: group, versions (the first is the one to use), kind.
-const OURS: [(&str, &[&str], Kind); 13] = [
+const OURS: [(&str, &[&str], Kind); 20] = [
     ("", &["v1"], Kind::Service),
     ("", &["v1"], Kind::Pod),
     ("discovery.k8s.io", &["v1"], Kind::EndpointSlice),
@@ -41,10 +39,14 @@ const OURS: [(&str, &[&str], Kind); 13] = [
     ("", &["v1"], Kind::Node),
     ("beeline.dev", &["v1alpha1"], Kind::AddressPool),
     ("beeline.dev", &["v1alpha1"], Kind::ClusterLink),
+    (GATEWAY, &["v1", "v1beta1"], Kind::HttpRoute),
+    (GATEWAY, &["v1", "v1alpha2"], Kind::GrpcRoute),
+    (GATEWAY, &["v1", "v1alpha3", "v1alpha2"], Kind::TlsRoute),
+    (GATEWAY, &["v1"], Kind::ListenerSet),
+    (GATEWAY, &["v1", "v1alpha3"], Kind::BackendTlsPolicy),
+    ("", &["v1"], Kind::Secret),
+    ("", &["v1"], Kind::ConfigMap),
 ];
-
-/// Kinds of the Gateway API that change what traffic gets, so that passing over them deserves a word.
-const NOT_SERVED_YET: &[&str] = &["BackendTLSPolicy", "GRPCRoute", "HTTPRoute", "ListenerSet", "TLSRoute"];
 
 /// The rest of the groups that we know completely: group, current version, kinds.
 const OTHERS: &[(&str, &str, &[&str])] = &[
@@ -54,7 +56,6 @@ const OTHERS: &[(&str, &str, &[&str])] = &[
         &[
             "Binding",
             "ComponentStatus",
-            "ConfigMap",
             "Endpoints",
             "Event",
             "LimitRange",
@@ -63,7 +64,6 @@ const OTHERS: &[(&str, &str, &[&str])] = &[
             "PodTemplate",
             "ReplicationController",
             "ResourceQuota",
-            "Secret",
             "ServiceAccount",
         ],
     ),
@@ -72,7 +72,7 @@ const OTHERS: &[(&str, &str, &[&str])] = &[
     ("batch", "v1", &["CronJob", "Job"]),
     ("beeline.dev", "v1alpha1", &[]),
     ("discovery.k8s.io", "v1", &[]),
-    (GATEWAY, "v1", NOT_SERVED_YET),
+    (GATEWAY, "v1", &[]),
     ("networking.k8s.io", "v1", &["IPAddress", "Ingress", "IngressClass", "NetworkPolicy", "ServiceCIDR"]),
     ("policy", "v1", &["Eviction", "PodDisruptionBudget"]),
     ("rbac.authorization.k8s.io", "v1", &["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"]),
@@ -95,9 +95,6 @@ pub fn recognise(api_version: &str, kind: &str) -> Result<Recognised, Unrecognis
     if !is_version(version) {
         let message = format!("`{version}` is not a version: use something like `{}`", join(group, "v1"));
         return Err(Unrecognised { field: "apiVersion", message });
-    }
-    if group == GATEWAY && NOT_SERVED_YET.contains(&kind) {
-        return Ok(Recognised::NotServedYet);
     }
     if kinds.contains(&kind) {
         return Ok(Recognised::PassedOver);
@@ -199,7 +196,7 @@ mod tests {
     fn kinds_of_others_are_passed_over() {
         for (api_version, kind) in [
             ("apps/v1", "Deployment"),
-            ("v1", "ConfigMap"),
+            ("v1", "ServiceAccount"),
             ("cert-manager.io/v1", "Certificate"),
             ("monitoring.coreos.com/v1", "ServiceMonitor"),
         ] {

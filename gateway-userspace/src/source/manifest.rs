@@ -111,10 +111,6 @@ impl Manifest {
             Ok(Recognised::PassedOver) => {
                 debug!(file = %origin.file, document = origin.document, kind = header.kind, "passed over");
             }
-            Ok(Recognised::NotServedYet) => {
-                let message = "this release does not serve the kind: the object is passed over";
-                self.problems.push(origin.warning(label(&value, &header.kind), "kind", message));
-            }
             Err(unrecognised) => {
                 let object = label(&value, &header.kind);
                 self.tear(origin.error(object, unrecognised.field, unrecognised.message));
@@ -213,12 +209,17 @@ pub fn typed(id: &ObjectId, value: &Value, origin: &Origin) -> Result<Written, V
         Kind::Gateway => read(id, value, origin).map(Written::Gateway),
         Kind::GatewayClass => read(id, value, origin).map(Written::GatewayClass),
         Kind::ReferenceGrant => read(id, value, origin).map(Written::ReferenceGrant),
-        Kind::TcpRoute => read(id, value, origin).map(Written::TcpRoute),
-        Kind::UdpRoute => read(id, value, origin).map(Written::UdpRoute),
+        Kind::TcpRoute | Kind::UdpRoute | Kind::HttpRoute | Kind::GrpcRoute | Kind::TlsRoute => {
+            read(id, value, origin).map(Written::Route)
+        }
         Kind::Namespace => read(id, value, origin).map(Written::Namespace),
         Kind::Node => read(id, value, origin).map(Written::Node),
         Kind::AddressPool => read(id, value, origin).map(Written::AddressPool),
         Kind::ClusterLink => read(id, value, origin).map(Written::ClusterLink),
+        Kind::ListenerSet => read(id, value, origin).map(Written::ListenerSet),
+        Kind::BackendTlsPolicy => read(id, value, origin).map(Written::BackendTlsPolicy),
+        Kind::Secret => read(id, value, origin).map(Written::Secret).map_err(without_values),
+        Kind::ConfigMap => read(id, value, origin).map(Written::ConfigMap),
     }
 }
 
@@ -239,6 +240,13 @@ fn spec_schema(kind: Kind) -> Option<&'static Value> {
         | Kind::ReferenceGrant
         | Kind::TcpRoute
         | Kind::UdpRoute
+        | Kind::HttpRoute
+        | Kind::GrpcRoute
+        | Kind::TlsRoute
+        | Kind::ListenerSet
+        | Kind::BackendTlsPolicy
+        | Kind::Secret
+        | Kind::ConfigMap
         | Kind::Namespace
         | Kind::Node => None,
     }
@@ -250,6 +258,14 @@ fn read<T: DeserializeOwned>(id: &ObjectId, value: &Value, origin: &Origin) -> R
         let field = if path == "." { String::new() } else { path };
         vec![origin.error(id, field, error.inner().to_string())]
     })
+}
+
+/// What the parser says might quote what is secret.
+fn without_values(mut problems: Vec<Problem>) -> Vec<Problem> {
+    for problem in &mut problems {
+        problem.message = "not what a Secret has here: data holds base64, stringData holds text".to_string();
+    }
+    problems
 }
 
 /// Labels and annotations that YAML took for something else than text, the commonest slip of all.

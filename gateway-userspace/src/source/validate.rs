@@ -5,11 +5,13 @@
 //! between objects (a missing Service, two owners of one frontend) is for `translate` to find.
 
 mod custom;
+mod filters;
+mod gateways;
+mod routes;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use gateway_api::apis::experimental::gateways::Gateway;
 use gateway_common::{Address, Algorithm, Mode, Port};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -19,9 +21,10 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::address_pool::unfit;
 use super::kinds::closest;
-use super::{ObjectId, Origin, Problem, Route, Written};
+use super::{ObjectId, Origin, Problem, Written};
 
 pub use custom::parse_label;
+pub use routes::parse_duration;
 
 /// The VIPs a Service asks for, comma separated, of both families.
 pub const ADDRESSES_ANNOTATION: &str = "beeline.dev/addresses";
@@ -30,7 +33,7 @@ pub const ALGORITHM_ANNOTATION: &str = "beeline.dev/algorithm";
 /// How Pods of other nodes are reached, of a Service that is its own frontend or a Gateway.
 pub const MODE_ANNOTATION: &str = "beeline.dev/mode";
 /// The greatest weight of a `backendRef` (Gateway API, `BackendRef.weight`).
-pub const MAX_REFERENCE_WEIGHT: i32 = 1_000_000;
+pub const MAX_REFERENCE_WEIGHT: i64 = 1_000_000;
 
 /// The longest session affinity that the API server takes: a day.
 const MAX_AFFINITY_SECONDS: i32 = 86_400;
@@ -44,8 +47,15 @@ pub fn validate(id: &ObjectId, origin: &Origin, object: &Written) -> Vec<Problem
         Written::Pod(pod) => findings.pod(pod),
         Written::Upstream(upstream) => findings.upstream(upstream),
         Written::Gateway(gateway) => findings.gateway(gateway),
-        Written::TcpRoute(route) | Written::UdpRoute(route) => findings.route(route),
-        Written::GatewayClass(_) | Written::ReferenceGrant(_) | Written::Namespace(_) | Written::Node(_) => {}
+        Written::ListenerSet(set) => findings.listener_set(set),
+        Written::BackendTlsPolicy(policy) => findings.backend_tls_policy(policy),
+        Written::Route(route) => findings.route(route),
+        Written::GatewayClass(_)
+        | Written::ReferenceGrant(_)
+        | Written::Namespace(_)
+        | Written::Node(_)
+        | Written::Secret(_)
+        | Written::ConfigMap(_) => {}
         Written::AddressPool(pool) => findings.address_pool(pool),
         Written::ClusterLink(link) => findings.cluster_link(link),
     }
@@ -236,50 +246,6 @@ impl Findings<'_> {
         let annotations = metadata.annotations.as_ref();
         if let Some(name) = annotations.and_then(|annotations| annotations.get(MODE_ANNOTATION)) {
             self.check(format!("metadata.annotations[{MODE_ANNOTATION}]"), parse_mode(name));
-        }
-    }
-
-    fn gateway(&mut self, gateway: &Gateway) {
-        self.mode(&gateway.metadata);
-        if gateway.spec.listeners.is_empty() {
-            self.error("spec.listeners", "a Gateway needs at least one listener");
-        }
-        let mut names = BTreeSet::new();
-        for (index, listener) in gateway.spec.listeners.iter().enumerate() {
-            self.check(format!("spec.listeners[{index}].port"), parse_port(listener.port.into()));
-            if !names.insert(&listener.name) {
-                let message = format!("`{}` is the name of an earlier listener too: use another", listener.name);
-                self.error(format!("spec.listeners[{index}].name"), message);
-            }
-        }
-        for (index, address) in gateway.spec.addresses.iter().flatten().enumerate() {
-            if let (None | Some("IPAddress"), Some(value)) = (address.r#type.as_deref(), address.value.as_deref()) {
-                self.check(format!("spec.addresses[{index}].value"), parse_vip(value));
-            }
-        }
-    }
-
-    fn route(&mut self, route: &Route) {
-        for (index, parent) in route.spec.parent_refs.iter().flatten().enumerate() {
-            if let Some(port) = parent.port {
-                self.check(format!("spec.parentRefs[{index}].port"), parse_port(port.into()));
-            }
-        }
-        if route.spec.rules.is_empty() {
-            self.error("spec.rules", "a route needs a rule with backendRefs");
-        }
-        for (rule, rules) in route.spec.rules.iter().enumerate() {
-            for (index, reference) in rules.backend_refs.iter().enumerate() {
-                let field = |name: &str| format!("spec.rules[{rule}].backendRefs[{index}].{name}");
-                if let Some(port) = reference.port {
-                    self.check(field("port"), parse_port(port.into()));
-                }
-                if let Some(weight) = reference.weight
-                    && !(0..=MAX_REFERENCE_WEIGHT).contains(&weight)
-                {
-                    self.error(field("weight"), format!("{weight} is not a weight: use 0 to {MAX_REFERENCE_WEIGHT}"));
-                }
-            }
         }
     }
 

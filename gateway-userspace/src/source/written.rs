@@ -9,7 +9,11 @@ use k8s_openapi::api::core::v1::{Namespace, Node, Pod as KubernetesPod, Service}
 use k8s_openapi::api::discovery::v1::EndpointSlice as KubernetesSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 
-use super::{AddressPool, ClusterLink, EndpointSlice, Labels, Object, Pod, Route, Upstream};
+use super::secret::{WrittenConfigMap, WrittenSecret};
+use super::{
+    AddressPool, BackendTlsPolicy, ClusterLink, ConfigMap, EndpointSlice, Labels, ListenerSet, Object, Pod, Route,
+    Secret, Upstream,
+};
 
 /// An object as somebody wrote it.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,10 +32,8 @@ pub enum Written {
     GatewayClass(Box<GatewayClass>),
     /// A `ReferenceGrant`.
     ReferenceGrant(Box<ReferenceGrant>),
-    /// A `TCPRoute`.
-    TcpRoute(Box<Route>),
-    /// A `UDPRoute`.
-    UdpRoute(Box<Route>),
+    /// A route of any kind; the identity tells which.
+    Route(Box<Route>),
     /// A Namespace.
     Namespace(Box<Namespace>),
     /// A Node.
@@ -40,6 +42,14 @@ pub enum Written {
     AddressPool(Box<AddressPool>),
     /// A `ClusterLink`.
     ClusterLink(Box<ClusterLink>),
+    /// A `ListenerSet`.
+    ListenerSet(Box<ListenerSet>),
+    /// A `BackendTLSPolicy`.
+    BackendTlsPolicy(Box<BackendTlsPolicy>),
+    /// A Secret.
+    Secret(Box<WrittenSecret>),
+    /// A `ConfigMap`.
+    ConfigMap(Box<WrittenConfigMap>),
 }
 
 /// What `kubectl apply` notes for itself: as long as the object.
@@ -78,15 +88,10 @@ impl Written {
                 narrow(&mut grant.metadata);
                 Object::ReferenceGrant((*grant).into())
             }
-            Self::TcpRoute(mut route) => {
+            Self::Route(mut route) => {
                 narrow(&mut route.metadata);
                 route.status = None;
-                Object::TcpRoute((*route).into())
-            }
-            Self::UdpRoute(mut route) => {
-                narrow(&mut route.metadata);
-                route.status = None;
-                Object::UdpRoute((*route).into())
+                Object::Route((*route).into())
             }
             Self::Namespace(namespace) => Object::Namespace(Labels::from(namespace.metadata.labels.as_ref()).into()),
             Self::Node(node) => Object::Node(Labels::from(node.metadata.labels.as_ref()).into()),
@@ -100,6 +105,18 @@ impl Written {
                 link.status = None;
                 Object::ClusterLink((*link).into())
             }
+            Self::ListenerSet(mut set) => {
+                narrow(&mut set.metadata);
+                set.status = None;
+                Object::ListenerSet((*set).into())
+            }
+            Self::BackendTlsPolicy(mut policy) => {
+                narrow(&mut policy.metadata);
+                policy.status = None;
+                Object::BackendTlsPolicy((*policy).into())
+            }
+            Self::Secret(secret) => Object::Secret(Secret::from(&*secret).into()),
+            Self::ConfigMap(map) => Object::ConfigMap(ConfigMap::from(&*map).into()),
         }
     }
 }

@@ -4,20 +4,25 @@
 //! node. Where that API's own texts differ: listeners that cannot be told apart are `Conflicted` and not accepted (the
 //! API's specification and its newest conformance tests; GEP-2644 has them accepted).
 
+mod gateways;
+mod policies;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use gateway_common::{Address, FrontendKey, Port, Protocol};
 
-use super::attachments::{Attachments, ListenerIndex, Parent};
-use super::gateways::{self, OurGateway};
+use super::attachments::{Attachments, Parent};
+use super::backend_tls::Policies;
+use super::features::FEATURES;
+use super::gateways::{self as ours, OurGateway};
 use super::listeners::Listener;
 use super::ownership::Ownership;
 use super::pools::Assignments;
 use super::references::{self, Broken};
 use super::services::{NOT_BALANCED, OurService};
 use super::statuses::{
-    Condition, GatewayStatus, ListenerStatus, ObjectStatus, ParentStatus, RouteStatus, ServiceStatus, Statuses, Truth,
+    ClassStatus, Condition, ObjectStatus, ParentStatus, RouteStatus, ServiceStatus, Statuses, Truth,
 };
 use super::{Report, RouteRef};
 use crate::source::{Name, ObjectId, Objects, Sourced};
@@ -31,6 +36,7 @@ pub(super) struct Facts<'a> {
     pub services: &'a [OurService<'a>],
     pub gateways: &'a [OurGateway<'a>],
     pub attachments: &'a Attachments<'a>,
+    pub policies: &'a Policies<'a>,
     pub assignments: &'a Assignments,
     pub ownership: &'a Ownership<'a>,
 }
@@ -60,6 +66,8 @@ impl<'a> Facts<'a> {
                 .enumerate()
                 .map(|(at, ours)| (ours.name.clone(), self.gateway(at, ours)))
                 .collect(),
+            listener_sets: self.listener_sets(),
+            backend_tls_policies: self.backend_tls_policies(),
             gateway_classes: self.classes(),
             routes: self
                 .attachments
@@ -105,77 +113,16 @@ impl<'a> Facts<'a> {
         unbalanced.map(|field| ("UnsupportedProtocol", format!("{field}: {NOT_BALANCED}")))
     }
 
-    fn classes(&self) -> BTreeMap<Name, ObjectStatus> {
-        let ours = self.objects.gateway_classes.iter().filter(|(_, found)| gateways::is_our_class(&found.object));
+    fn classes(&self) -> BTreeMap<Name, ClassStatus> {
+        let ours = self.objects.gateway_classes.iter().filter(|(_, found)| ours::is_our_class(&found.object));
         let status = |(name, found): (&Name, &Sourced<_>)| {
-            let flaw = gateways::class_parameters(&found.object).map(|text| ("InvalidParameters", text.to_string()));
+            let flaw = ours::class_parameters(&found.object).map(|text| ("InvalidParameters", text.to_string()));
             let accepted = condition("Accepted", ("Accepted", "Gateways of this class are served".to_string()), flaw);
             let generation = generation(found.object.metadata.generation);
-            (name.clone(), ObjectStatus { generation, conditions: vec![accepted] })
+            let status = ObjectStatus { generation, conditions: vec![accepted] };
+            (name.clone(), ClassStatus { status, features: &FEATURES })
         };
         ours.map(status).collect()
-    }
-
-    fn gateway(&self, at: usize, gateway: &'a OurGateway<'a>) -> GatewayStatus {
-        let listeners: Vec<ListenerStatus> =
-            (0..gateway.listeners.len()).map(|index| self.listener((at, index), gateway)).collect();
-        let ports: Vec<_> = gateway.listeners.iter().filter_map(|known| Some((known.port?, known.protocol?))).collect();
-        let addresses = self.addresses(&gateway.id, &ports);
-        let accepted = accepted(gateway, &listeners);
-        let programmed = if accepted.truth == Truth::False {
-            Some(("Invalid", "the Gateway is not accepted".to_string()))
-        } else if let Some(refusal) = self.assignments.refusal(&gateway.id) {
-            Some((refusal.reason, format!("{}: {}", refusal.field, refusal.message)))
-        } else {
-            let unusable = gateway.unusable.first();
-            unusable.map(|(field, message)| ("AddressNotUsable", format!("{field}: {message}")))
-        };
-        let served = ("Programmed", format!("served at {}", listed(&addresses)));
-        let conditions = vec![accepted, condition("Programmed", served, programmed)];
-        let generation = generation(gateway.found.object.metadata.generation);
-        GatewayStatus { addresses, status: ObjectStatus { generation, conditions }, listeners }
-    }
-
-    fn listener(&self, at: ListenerIndex, gateway: &'a OurGateway<'a>) -> ListenerStatus {
-        let assigned = self.assignments.addresses(&gateway.id).len();
-        let listener = &gateway.listeners[at.1];
-        let loss = self.ownership.loss(&gateway.id, gateways::port_field(at.1));
-        let is_lost = loss.is_some_and(|loss| loss.keys.len() == assigned);
-        let invalid = gateways::unsupported_protocol(listener).map(|message| ("UnsupportedProtocol", message));
-        let indistinct = gateways::indistinct(listener);
-        let invalid = invalid.or_else(|| indistinct.clone().map(|message| ("Invalid", message)));
-        let unavailable = loss.filter(|_| is_lost).map(|loss| ("PortUnavailable", loss.message()));
-        let flaw = invalid.or(unavailable);
-
-        let programmed = if flaw.is_some() {
-            Some(("Invalid", "the listener is not accepted".to_string()))
-        } else if gateway.refused.is_some() || assigned == 0 {
-            Some(("Pending", "the Gateway has no address to be served at".to_string()))
-        } else if listener.kinds.is_empty() {
-            Some(("Invalid", "no kind of route that is allowed can attach".to_string()))
-        } else {
-            loss.map(|loss| ("PortUnavailable", loss.message()))
-        };
-        let resolved = gateways::strange_kinds(listener).map(|message| ("InvalidRouteKinds", message));
-        let message = |text: &str| text.to_string();
-        let distinct = ("NoConflicts", message("no other listener has the port"));
-        let conflicted = match indistinct {
-            Some(text) => {
-                Condition { kind: "Conflicted", truth: Truth::True, reason: "ProtocolConflict", message: text }
-            }
-            None => Condition { truth: Truth::False, ..condition("Conflicted", distinct, None) },
-        };
-        ListenerStatus {
-            name: listener.spec.name.clone(),
-            supported_kinds: listener.kinds.iter().map(|kind| kind.name()).collect(),
-            attached_routes: i32::try_from(self.attachments.count(at)).unwrap_or(i32::MAX),
-            conditions: vec![
-                condition("Accepted", ("Accepted", message("the listener is valid")), flaw),
-                conflicted,
-                condition("Programmed", ("Programmed", message("the listener takes connections")), programmed),
-                condition("ResolvedRefs", ("ResolvedRefs", message("all kinds of route are known")), resolved),
-            ],
-        }
     }
 
     fn route(&self, route: RouteRef<'a>, parents: &[Parent<'a>], report: &mut Report) -> (ObjectId, RouteStatus) {
@@ -217,23 +164,7 @@ impl<'a> Facts<'a> {
 /// Why a listener serves none of its routes.
 fn not_served(gateway: &OurGateway<'_>, listener: &Listener<'_>) -> Option<String> {
     let is_served = gateway.refused.is_none() && listener.is_valid();
-    (!is_served).then(|| format!("listener `{}` of Gateway {} is not accepted", listener.spec.name, gateway.name))
-}
-
-/// A Gateway is accepted if one of its listeners is; the others are named.
-fn accepted(gateway: &OurGateway<'_>, listeners: &[ListenerStatus]) -> Condition {
-    let is_bad = |listener: &&ListenerStatus| {
-        listener.conditions.iter().any(|known| known.kind == "Accepted" && known.truth == Truth::False)
-    };
-    let bad: Vec<&str> = listeners.iter().filter(is_bad).map(|listener| &*listener.name).collect();
-    let invalid = || ("ListenersNotValid", format!("these listeners are not accepted: {}", bad.join(", ")));
-    if let Some(refused) = &gateway.refused {
-        let message = format!("{}: {}", refused.field, refused.message);
-        return condition("Accepted", ("", String::new()), Some((refused.reason, message)));
-    }
-    let holds = if bad.is_empty() { ("Accepted", "the Gateway is valid".to_string()) } else { invalid() };
-    let all_bad = bad.len() == listeners.len();
-    condition("Accepted", holds, all_bad.then(invalid))
+    (!is_served).then(|| format!("listener `{}` of {} is not accepted", listener.spec.name, listener.owner))
 }
 
 /// Whether all references of a route lead somewhere; the first that does not is named.

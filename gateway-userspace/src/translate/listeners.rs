@@ -1,17 +1,20 @@
-//! The listeners of a Gateway: which of them can be served, and which routes they let in.
+//! The listeners of a Gateway, its own and those of its `ListenerSet`s: what each speaks, and which routes it lets in.
 //!
-//! Listeners of one Gateway that share a port of one transport cannot be told apart, and then none of them is served
-//! (Gateway API, "Handling indistinct Listeners"). HTTP, HTTPS and TLS count as TCP there, though nobody serves them yet.
+//! A listener is judged by itself here; what it is beside the others (`rivals`) and the TLS that it ends (`termination`)
+//! have files of their own.
 
 use std::sync::Arc;
 
 use gateway_api::apis::experimental::gateways::{
-    Gateway, GatewayListeners, GatewayListenersAllowedRoutesNamespaces as AllowedNamespaces,
-    GatewayListenersAllowedRoutesNamespacesFrom as From,
+    GatewayListeners, GatewayListenersAllowedRoutesNamespaces as AllowedNamespaces,
+    GatewayListenersAllowedRoutesNamespacesFrom as From, GatewayListenersTlsMode as TlsMode,
 };
 use gateway_common::{Port, Protocol};
 
+use super::rivals::Rivalry;
 use super::selector::{Requirement, Wanted, meets};
+use super::termination::ListenerTls;
+use crate::model::http::Hostname;
 use crate::source::validate::parse_port;
 use crate::source::{Kind, Labels, Name, ObjectId, Objects};
 
@@ -24,90 +27,172 @@ const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 #[derive(Debug)]
 pub(super) struct Listener<'a> {
     pub spec: &'a GatewayListeners,
+    /// The Gateway or `ListenerSet` that it stands in.
+    pub owner: ObjectId,
+    /// Which of the Gateway's `ListenerSet`s that is, if it is one.
+    pub set: Option<usize>,
+    /// Its place in the owner's spec.
+    pub index: usize,
     /// What it speaks; nothing if that is not served.
-    pub protocol: Option<Protocol>,
+    pub speech: Option<Speech>,
     /// Its port, if it is one.
     pub port: Option<Port>,
+    /// The host that it is for, if what it speaks has hosts.
+    pub hostname: Option<Hostname>,
     /// The kinds of route that it takes.
     pub kinds: Vec<Kind>,
     /// The kinds it allows that it could never take.
     pub strange_kinds: Vec<String>,
-    /// The names of the others that it cannot be told from.
-    pub rivals: Vec<&'a str>,
+    /// The listener that it cannot be told from.
+    pub rivalry: Option<Rivalry>,
+    /// Whether its host overlaps another's, and TLS tells them apart.
+    pub overlaps: Option<String>,
+    /// The TLS that it ends.
+    pub tls: ListenerTls,
 }
 
-impl Listener<'_> {
-    /// Whether it can be served, as far as its Gateway is concerned.
+/// What a listener speaks with clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speech {
+    Tcp,
+    Udp,
+    Http,
+    Https,
+    /// TLS that is passed on.
+    TlsPassthrough,
+    /// TLS that ends here.
+    TlsTerminate,
+}
+
+impl Speech {
+    fn of(spec: &GatewayListeners) -> Option<Self> {
+        let mode = spec.tls.as_ref().and_then(|tls| tls.mode.as_ref());
+        match (spec.protocol.as_str(), mode) {
+            ("TCP", _) => Some(Self::Tcp),
+            ("UDP", _) => Some(Self::Udp),
+            ("HTTP", _) => Some(Self::Http),
+            ("HTTPS", None | Some(TlsMode::Terminate)) => Some(Self::Https),
+            ("TLS", Some(TlsMode::Passthrough)) => Some(Self::TlsPassthrough),
+            ("TLS", None | Some(TlsMode::Terminate)) => Some(Self::TlsTerminate),
+            _ => None,
+        }
+    }
+
+    /// What carries it.
+    pub const fn transport(self) -> Protocol {
+        match self {
+            Self::Udp => Protocol::UDP,
+            Self::Tcp | Self::Http | Self::Https | Self::TlsPassthrough | Self::TlsTerminate => Protocol::TCP,
+        }
+    }
+
+    /// Whether the kernel serves it alone: then the port is its own. All else is for the HTTP layer.
+    pub const fn is_plain(self) -> bool {
+        matches!(self, Self::Tcp | Self::Udp)
+    }
+
+    /// Whether TLS ends at the listener.
+    pub const fn ends_tls(self) -> bool {
+        matches!(self, Self::Https | Self::TlsTerminate)
+    }
+
+    /// Whether a connection begins with a `ClientHello`.
+    pub const fn is_tls(self) -> bool {
+        matches!(self, Self::Https | Self::TlsPassthrough | Self::TlsTerminate)
+    }
+
+    /// The kinds of route that it may have.
+    pub const fn kinds(self) -> &'static [Kind] {
+        match self {
+            Self::Tcp => &[Kind::TcpRoute],
+            Self::Udp => &[Kind::UdpRoute],
+            Self::Http | Self::Https => &[Kind::HttpRoute, Kind::GrpcRoute],
+            Self::TlsPassthrough => &[Kind::TlsRoute],
+            Self::TlsTerminate => &[Kind::TlsRoute, Kind::TcpRoute],
+        }
+    }
+}
+
+impl<'a> Listener<'a> {
+    /// A listener by itself.
+    pub fn new(spec: &'a GatewayListeners, owner: ObjectId, set: Option<usize>, index: usize) -> Self {
+        let speech = Speech::of(spec);
+        let own_kinds = speech.map(Speech::kinds).unwrap_or_default();
+        let allowed = spec.allowed_routes.as_ref().and_then(|allowed| allowed.kinds.as_deref()).unwrap_or_default();
+        let names = |kind: Kind, group: Option<&str>, name: &str| {
+            group.unwrap_or(GATEWAY_GROUP) == GATEWAY_GROUP && kind.name() == name
+        };
+        let is_own = |group: Option<&str>, name: &str| own_kinds.iter().any(|kind| names(*kind, group, name));
+        let is_allowed = |kind: &Kind| {
+            allowed.is_empty() || allowed.iter().any(|allowed| names(*kind, allowed.group.as_deref(), &allowed.kind))
+        };
+        let strange = allowed.iter().filter(|allowed| !is_own(allowed.group.as_deref(), &allowed.kind));
+        let has_hosts = speech.is_some_and(|speech| !speech.is_plain());
+        let hostname = spec.hostname.as_deref().filter(|hostname| !hostname.is_empty() && has_hosts);
+        Self {
+            spec,
+            owner,
+            set,
+            index,
+            speech,
+            port: parse_port(spec.port.into()).ok(),
+            hostname: hostname.map(Hostname::parse),
+            kinds: own_kinds.iter().copied().filter(is_allowed).collect(),
+            strange_kinds: strange.map(|strange| strange.kind.clone()).collect(),
+            rivalry: None,
+            overlaps: None,
+            tls: ListenerTls::default(),
+        }
+    }
+
+    /// What carries what it speaks.
+    pub fn transport(&self) -> Option<Protocol> {
+        self.speech.map(Speech::transport)
+    }
+
+    /// Whether it is accepted, as far as its Gateway is concerned.
     pub fn is_valid(&self) -> bool {
-        self.protocol.is_some() && self.port.is_some() && self.rivals.is_empty()
+        self.speech.is_some() && self.port.is_some() && self.rivalry.is_none() && self.tls.distrusts_all.is_none()
+    }
+
+    /// Whether it can take connections, as far as its Gateway is concerned.
+    pub fn is_usable(&self) -> bool {
+        let lacks_certificate = self.speech.is_some_and(Speech::ends_tls) && self.tls.certificates.is_empty();
+        self.is_valid() && !lacks_certificate
+    }
+
+    /// Whether the HTTP layer serves it.
+    pub fn is_of_site(&self) -> bool {
+        self.speech.is_some_and(|speech| !speech.is_plain())
     }
 
     /// Whether routes of that namespace may attach.
-    pub fn lets_in(&self, objects: &Objects, gateway: &Name, route: &ObjectId) -> bool {
+    pub fn lets_in(&self, objects: &Objects, route: &ObjectId) -> bool {
         let allowed = self.spec.allowed_routes.as_ref().and_then(|allowed| allowed.namespaces.as_ref());
-        is_namespace_allowed(objects, allowed, &gateway.namespace, &route.name.namespace)
+        is_namespace_allowed(objects, allowed, &self.owner.name.namespace, &route.name.namespace)
+    }
+
+    /// The hosts that a route with these has here; empty means all that the listener is for, nothing that it has none.
+    pub fn hostnames_of(&self, hostnames: &[String]) -> Option<Vec<Hostname>> {
+        if hostnames.is_empty() || !self.is_of_site() {
+            return Some(Vec::new());
+        }
+        let parsed = hostnames.iter().map(|hostname| Hostname::parse(hostname));
+        let mut shared: Vec<Hostname> = match &self.hostname {
+            None => parsed.collect(),
+            Some(own) => parsed.filter_map(|hostname| own.intersection(&hostname)).collect(),
+        };
+        shared.sort();
+        shared.dedup();
+        (!shared.is_empty()).then_some(shared)
     }
 }
 
-/// The listeners of a Gateway, in the order of its spec.
-pub(super) fn judge(gateway: &Gateway) -> Vec<Listener<'_>> {
-    gateway.spec.listeners.iter().map(|spec| listener(gateway, spec)).collect()
-}
-
-fn listener<'a>(gateway: &'a Gateway, spec: &'a GatewayListeners) -> Listener<'a> {
-    let (protocol, own_kinds) = match spec.protocol.as_str() {
-        "TCP" => (Some(Protocol::TCP), vec![Kind::TcpRoute]),
-        "UDP" => (Some(Protocol::UDP), vec![Kind::UdpRoute]),
-        _ => (None, Vec::new()),
-    };
-    let allowed = spec.allowed_routes.as_ref().and_then(|allowed| allowed.kinds.as_deref()).unwrap_or_default();
-    let is_own = |group: Option<&str>, name: &str| {
-        group.unwrap_or(GATEWAY_GROUP) == GATEWAY_GROUP && own_kinds.iter().any(|kind| kind.name() == name)
-    };
-    let strange = allowed.iter().filter(|allowed| !is_own(allowed.group.as_deref(), &allowed.kind));
-    let strange_kinds: Vec<String> = strange.map(|strange| strange.kind.clone()).collect();
-    let takes_none = !allowed.is_empty() && strange_kinds.len() == allowed.len();
-    Listener {
-        spec,
-        protocol,
-        port: parse_port(spec.port.into()).ok(),
-        kinds: if takes_none { Vec::new() } else { own_kinds },
-        strange_kinds,
-        rivals: rivals(gateway, spec),
-    }
-}
-
-/// The other listeners of the same port and transport, unless hostnames can tell them apart.
-fn rivals<'a>(gateway: &'a Gateway, spec: &GatewayListeners) -> Vec<&'a str> {
-    let of_same_port = gateway.spec.listeners.iter().filter(|other| {
-        other.name != spec.name
-            && other.port == spec.port
-            && transport(&other.protocol).is_some()
-            && transport(&other.protocol) == transport(&spec.protocol)
-            && (is_plain(&other.protocol) || is_plain(&spec.protocol))
-    });
-    of_same_port.map(|other| other.name.as_str()).collect()
-}
-
-/// What carries a protocol that Gateway API knows.
-fn transport(protocol: &str) -> Option<Protocol> {
-    match protocol {
-        "TCP" | "TLS" | "HTTP" | "HTTPS" => Some(Protocol::TCP),
-        "UDP" => Some(Protocol::UDP),
-        _ => None,
-    }
-}
-
-/// Whether nothing but the port tells one listener of the protocol from another.
-fn is_plain(protocol: &str) -> bool {
-    matches!(protocol, "TCP" | "UDP")
-}
-
-fn is_namespace_allowed(objects: &Objects, allowed: Option<&AllowedNamespaces>, gateway: &str, route: &str) -> bool {
-    let Some(allowed) = allowed else { return gateway == route };
+fn is_namespace_allowed(objects: &Objects, allowed: Option<&AllowedNamespaces>, owner: &str, route: &str) -> bool {
+    let Some(allowed) = allowed else { return owner == route };
     match allowed.from.as_ref().unwrap_or(&From::Same) {
         From::All => true,
-        From::Same => gateway == route,
+        From::Same => owner == route,
         From::Selector => allowed.selector.as_ref().is_some_and(|selector| {
             let requirements = selector.match_expressions.iter().flatten().map(|expression| {
                 let values = expression.values.as_deref().unwrap_or_default();

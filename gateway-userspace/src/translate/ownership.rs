@@ -29,7 +29,7 @@ impl<'a> Ownership<'a> {
             let winner = *ownership.owners.entry(claim.key).or_insert(claim);
             if !std::ptr::eq(winner, claim) {
                 let new = || Loss { loser: claim, winner, keys: BTreeSet::new() };
-                ownership.losses.entry((claim.object, claim.field)).or_insert_with(new).keys.insert(claim.key);
+                ownership.losses.entry((claim.teller.0, claim.field)).or_insert_with(new).keys.insert(claim.key);
             }
         }
         ownership
@@ -45,7 +45,7 @@ impl<'a> Ownership<'a> {
         self.owners.get(&key).is_some_and(|owner| owner.object == object)
     }
 
-    /// What a field of an object lost.
+    /// What a field of an object lost, for itself or for the one that it adds to.
     pub fn loss(&self, object: &'a ObjectId, field: Field) -> Option<&Loss<'a>> {
         self.losses.get(&(object, field))
     }
@@ -53,7 +53,7 @@ impl<'a> Ownership<'a> {
     /// Tells every loser.
     pub fn report(&self, report: &mut Report) {
         for loss in self.losses.values() {
-            let Claim { origin, object, field, .. } = loss.loser;
+            let Claim { teller: (object, origin), field, .. } = loss.loser;
             report.add(origin.error(object, field.to_string(), loss.message()));
         }
     }
@@ -65,7 +65,7 @@ impl Loss<'_> {
         let keys: Vec<String> = self.keys.iter().map(ToString::to_string).collect();
         format!(
             "{} already has {} ({}) and is older or first by name: use another address or port",
-            self.winner.object,
+            self.winner.teller.0,
             keys.join(" and "),
             self.winner.field,
         )

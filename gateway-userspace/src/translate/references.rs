@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gateway_api::apis::experimental::tcproutes::TcpRouteRulesBackendRefs;
 use gateway_common::{Algorithm, FrontendKey, Mode, Protocol};
 use k8s_openapi::api::core::v1::{Service as KubernetesService, ServicePort};
 
@@ -13,11 +12,13 @@ use super::endpoints::{Cluster, DEFAULT_WEIGHT, Family};
 use super::listeners::GATEWAY_GROUP;
 use super::pool::Pool;
 use super::ports::{NoPort, service_port};
+use super::tongue::Tongue;
 use super::upstreams::{self, Clusters};
 use super::{Report, RouteRef};
 use crate::model::{Group, Service};
+use crate::source::route::{BackendRef, Filter};
 use crate::source::validate::parse_algorithm;
-use crate::source::{Kind, Name, Objects, Sourced, Upstream};
+use crate::source::{Kind, Name, Objects, Upstream};
 
 pub(super) const UPSTREAM_GROUP: &str = "beeline.dev";
 
@@ -44,98 +45,153 @@ impl Broken {
 /// Why references of a route lead nowhere, each with its field. Those are the same on every node and for every frontend.
 pub(super) fn broken_references(objects: &Objects, route: RouteRef<'_>) -> Vec<(String, Broken)> {
     let resolver = Resolver { objects, route };
-    let references = references(route).filter_map(|(field, reference)| {
-        let target = Target::of(reference, &route.id.name.namespace);
-        Some((field, resolver.resolve(reference, target.as_ref()).err()?))
+    let references = references(route).into_iter();
+    let broken = references.filter_map(|(field, reference)| Some((field, resolver.resolve(reference).err()?)));
+    broken.chain(unknown_filters(route)).collect()
+}
+
+/// Filters of somebody else. None is known here, and none is passed over: their requests fail.
+fn unknown_filters(route: RouteRef<'_>) -> Vec<(String, Broken)> {
+    let rules = route.found.object.spec.rules.iter().enumerate();
+    let lists = rules.flat_map(|(number, rule)| {
+        let field = format!("spec.rules[{number}]");
+        let of_references = rule.backend_refs.iter().enumerate();
+        let of_references = of_references
+            .map(|(index, reference)| (format!("{field}.backendRefs[{index}]"), &*reference.filters))
+            .collect::<Vec<_>>();
+        std::iter::once((field, &*rule.filters)).chain(of_references)
     });
-    references.collect()
+    let unknown = lists.flat_map(|(field, filters)| {
+        filters.iter().enumerate().filter_map(move |(index, filter)| {
+            let extension = filter.extension_ref.as_ref()?;
+            let (kind, group) = (&extension.kind, &extension.group);
+            let message = format!("`{kind}` of group `{group}` is no filter that is known here: remove it");
+            Some((format!("{field}.filters[{index}]"), broken("extensionRef", "InvalidKind", message)))
+        })
+    });
+    unknown.collect()
 }
 
 /// Whether any route names one of these Services.
 pub(super) fn lead_to(objects: &Objects, services: &BTreeSet<Name>) -> bool {
     objects.routes.iter().any(|(id, found)| {
-        let references = found.object.spec.rules.iter().flat_map(|rule| &rule.backend_refs);
-        references.filter_map(|reference| Target::of(reference, &id.name.namespace)).any(|target| match target {
-            Target::Service(name) => services.contains(&name),
-            Target::Upstream(_) => false,
-        })
+        let references = references(RouteRef { id, found }).into_iter();
+        let mut targets = references.filter_map(|(_, reference)| Target::of(reference, &id.name.namespace));
+        targets.any(|target| target.kind == Kind::Service && services.contains(&target.name))
     })
+}
+
+/// What the references of a route lead to: each a Service or an Upstream, and of a Service the name of the port.
+pub(super) fn targets(objects: &Objects, route: RouteRef<'_>) -> BTreeSet<(Kind, Name, Option<String>)> {
+    let resolver = Resolver { objects, route };
+    let resolved = references(route).into_iter().filter_map(|(_, reference)| resolver.resolve(reference).ok());
+    let target = |resolved: Resolved<'_>| match resolved.at {
+        At::Service(_, port) => (Kind::Service, resolved.name, port.name.clone()),
+        At::Upstream(_) => (Kind::Upstream, resolved.name, None),
+    };
+    resolved.map(target).collect()
 }
 
 /// Names every reference of a route that leads nowhere.
 pub(super) fn report(route: RouteRef<'_>, broken: &[(String, Broken)], report: &mut Report) {
     let origin = &route.found.origin;
-    if route.found.object.spec.rules.len() > 1 {
+    if !is_of_requests(route) && route.found.object.spec.rules.len() > 1 {
         let message = "only the first rule is served: put all backendRefs into it, since rules have no conditions here";
         report.add(origin.warning(route.id, "spec.rules[1]", message));
     }
     for (field, broken) in broken.iter().filter(|(_, broken)| !broken.is_told) {
-        report.add(origin.error(route.id, format!("{field}.{}", broken.field), &*broken.message));
+        let dot = if broken.field.is_empty() { "" } else { "." };
+        report.add(origin.error(route.id, format!("{field}{dot}{}", broken.field), &*broken.message));
     }
 }
 
 /// The groups of a route, seen from one frontend.
 pub(super) fn service(clusters: Clusters<'_>, key: FrontendKey, route: RouteRef<'_>, mode: Mode) -> Service {
-    let cluster = clusters.here;
-    let resolver = Resolver { objects: cluster.objects, route };
-    let view = View { cluster, family: Family::of(key.address) };
-    let mut taken = BTreeSet::new();
+    let mut groups = Groups::new(clusters, route, Family::of(key.address));
     let mut service = Service { owner: route.id.to_string(), mode, ..Service::default() };
     let mut algorithm = None;
-    for (_, reference) in references(route) {
-        let target = Target::of(reference, &route.id.name.namespace);
-        let members = match resolver.resolve(reference, target.as_ref()) {
-            Ok(Resolved::Service(name, port)) => view.service_pool(name, port).into_members(),
-            Ok(Resolved::Upstream(name, upstream)) => {
-                upstreams::members(clusters, name, &upstream.object, view.family, key.protocol)
-            }
-            Err(_) => BTreeMap::new(),
-        };
-        if let Some(Target::Upstream(name)) = &target {
-            algorithm = algorithm.or_else(|| upstream_algorithm(cluster.objects, name));
-        }
-        service.groups.push(Group {
-            reference: unique(&mut taken, label(reference, target.as_ref())),
-            weight: u32::try_from(reference.weight.unwrap_or(1)).unwrap_or(0),
-            members,
-        });
+    for reference in served_references(route) {
+        let (group, resolved) = groups.group(reference);
+        algorithm = algorithm.or_else(|| resolved.ok()?.upstream_algorithm());
+        service.groups.push(group);
     }
     service.algorithm = algorithm.unwrap_or(Algorithm::WeightedRoundRobin);
     service
 }
 
-/// The references that are served, each with its field.
-fn references(route: RouteRef<'_>) -> impl Iterator<Item = (String, &TcpRouteRulesBackendRefs)> {
-    let references = route.found.object.spec.rules.first().into_iter().flat_map(|rule| &rule.backend_refs).enumerate();
-    references.map(|(index, reference)| (format!("spec.rules[0].backendRefs[{index}]"), reference))
+/// The references of a route of connections that are served.
+pub(super) fn served_references(route: RouteRef<'_>) -> &[BackendRef] {
+    route.found.object.spec.rules.first().map(|rule| &*rule.backend_refs).unwrap_or_default()
 }
 
-/// What a reference may mean.
+/// All references that are served, those of mirrors, too, each with its field.
+fn references(route: RouteRef<'_>) -> Vec<(String, &BackendRef)> {
+    let mut references = Vec::new();
+    let rules = route.found.object.spec.rules.iter().enumerate();
+    for (number, rule) in rules.take(if is_of_requests(route) { usize::MAX } else { 1 }) {
+        let field = format!("spec.rules[{number}]");
+        mirrors(&field, &rule.filters, &mut references);
+        for (index, reference) in rule.backend_refs.iter().enumerate() {
+            let field = format!("{field}.backendRefs[{index}]");
+            mirrors(&field, &reference.filters, &mut references);
+            references.push((field, reference));
+        }
+    }
+    references
+}
+
+fn mirrors<'a>(field: &str, filters: &'a [Filter], references: &mut Vec<(String, &'a BackendRef)>) {
+    for (index, filter) in filters.iter().enumerate() {
+        if let Some(mirror) = &filter.request_mirror {
+            references.push((format!("{field}.filters[{index}].requestMirror.backendRef"), &mirror.backend_ref));
+        }
+    }
+}
+
+/// Whether a route tells requests apart, and not connections.
+pub(super) fn is_of_requests(route: RouteRef<'_>) -> bool {
+    matches!(route.id.kind, Kind::HttpRoute | Kind::GrpcRoute)
+}
+
+/// What a reference may mean: a Service or an Upstream.
 #[derive(Debug)]
-enum Target {
-    Service(Name),
-    Upstream(Name),
+struct Target {
+    kind: Kind,
+    name: Name,
 }
 
 impl Target {
-    fn of(reference: &TcpRouteRulesBackendRefs, namespace: &str) -> Option<Self> {
+    fn of(reference: &BackendRef, namespace: &str) -> Option<Self> {
         let name = Name::new(reference.namespace.as_deref().unwrap_or(namespace), &*reference.name);
         match (reference.group.as_deref().unwrap_or(""), reference.kind.as_deref().unwrap_or("Service")) {
-            ("", "Service") => Some(Self::Service(name)),
-            (UPSTREAM_GROUP, "Upstream") => Some(Self::Upstream(name)),
+            ("", "Service") => Some(Self { kind: Kind::Service, name }),
+            (UPSTREAM_GROUP, "Upstream") => Some(Self { kind: Kind::Upstream, name }),
             _ => None,
         }
     }
 }
 
 /// What a reference does mean.
-enum Resolved<'a> {
-    Service(&'a Name, ServiceAt<'a>),
-    Upstream(&'a Name, &'a Sourced<Upstream>),
+pub(super) struct Resolved<'a> {
+    pub name: Name,
+    pub at: At<'a>,
 }
 
-/// A Service and one of its ports.
-type ServiceAt<'a> = (&'a KubernetesService, &'a ServicePort);
+/// A Service at one of its ports, or an Upstream.
+#[derive(Clone, Copy)]
+pub(super) enum At<'a> {
+    Service(&'a KubernetesService, &'a ServicePort),
+    Upstream(&'a Upstream),
+}
+
+impl Resolved<'_> {
+    /// How an Upstream wants its backends to be selected; nothing of a Service.
+    pub fn upstream_algorithm(&self) -> Option<Algorithm> {
+        let At::Upstream(upstream) = self.at else { return None };
+        let default = Ok(Algorithm::WeightedRoundRobin);
+        upstream.spec.algorithm.as_deref().map_or(default, parse_algorithm).ok()
+    }
+}
 
 /// Follows references, as far as every node and frontend must come to the same.
 struct Resolver<'a> {
@@ -144,28 +200,24 @@ struct Resolver<'a> {
 }
 
 impl<'a> Resolver<'a> {
-    fn resolve<'b>(
-        &self,
-        reference: &TcpRouteRulesBackendRefs,
-        target: Option<&'b Target>,
-    ) -> Result<Resolved<'b>, Broken>
-    where
-        'a: 'b,
-    {
-        match target {
-            Some(Target::Service(name)) => {
+    fn resolve(&self, reference: &BackendRef) -> Result<Resolved<'a>, Broken> {
+        let kind = self.route.id.kind;
+        match Target::of(reference, &self.route.id.name.namespace) {
+            Some(Target { kind: Kind::Upstream, name }) => {
+                self.may_reach(UPSTREAM_GROUP, Kind::Upstream, &name)?;
+                let found = self.objects.upstreams.get(&name);
+                let found = found.ok_or_else(|| missing(self.objects, Kind::Upstream, &name))?;
+                Tongue::of_upstream(kind, &name, &found.object)?;
+                Ok(Resolved { name, at: At::Upstream(&found.object) })
+            }
+            Some(Target { name, .. }) => {
                 let Some(port) = reference.port else {
                     return Err(broken("port", "BackendNotFound", "missing: name the Service's port".to_string()));
                 };
-                self.may_reach("", Kind::Service, name)?;
-                Ok(Resolved::Service(name, self.service_port(name, port.into())?))
-            }
-            Some(Target::Upstream(name)) => {
-                self.may_reach(UPSTREAM_GROUP, Kind::Upstream, name)?;
-                let upstreams = &self.objects.upstreams;
-                let found = upstreams.get(name).ok_or_else(|| missing(self.objects, Kind::Upstream, name))?;
-                self.speaks(name, &found.object)?;
-                Ok(Resolved::Upstream(name, found))
+                self.may_reach("", Kind::Service, &name)?;
+                let (service, port) = self.service_port(&name, port)?;
+                Tongue::of_service(kind, &name, service, port)?;
+                Ok(Resolved { name, at: At::Service(service, port) })
             }
             None => {
                 let kind = reference.kind.as_deref().unwrap_or("Service");
@@ -180,7 +232,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn protocol(&self) -> Protocol {
-        if self.route.id.kind == Kind::UdpRoute { Protocol::UDP } else { Protocol::TCP }
+        transport(self.route.id.kind)
     }
 
     /// Another namespace's target needs a grant over there.
@@ -193,21 +245,63 @@ impl<'a> Resolver<'a> {
         Err(broken("namespace", "RefNotPermitted", missing_grant(id.kind, &id.name.namespace, kind, name)))
     }
 
-    fn service_port(&self, name: &Name, number: i64) -> Result<ServiceAt<'a>, Broken> {
+    fn service_port(&self, name: &Name, number: i64) -> Result<(&'a KubernetesService, &'a ServicePort), Broken> {
+        let is_external = |service: &KubernetesService| {
+            service.spec.as_ref().is_some_and(|spec| spec.type_.as_deref() == Some("ExternalName"))
+        };
+        if self.objects.services.get(name).is_some_and(|found| is_external(&found.object)) {
+            let message =
+                format!("Service {name} is of type ExternalName, which could lead anywhere: use another type");
+            return Err(broken("name", "UnsupportedValue", message));
+        }
         service_port(&self.objects.services, name, number, Some(self.protocol())).map_err(|missing| match missing {
             NoPort::NoService => self::missing(self.objects, Kind::Service, name),
             NoPort::NoNumber(message) => broken("port", "BackendNotFound", message),
             NoPort::OtherProtocol(message) => broken("port", "UnsupportedProtocol", message),
         })
     }
+}
 
-    fn speaks(&self, name: &Name, upstream: &Upstream) -> Result<(), Broken> {
-        let Some(kind) = &upstream.spec.backend_type else { return Ok(()) };
-        if (kind == "UDP") == (self.protocol() == Protocol::UDP) {
-            return Ok(());
-        }
-        let message = format!("Upstream {name} has backendType {kind}, which {} does not carry", self.protocol());
-        Err(broken("name", "UnsupportedProtocol", message))
+/// What carries that which routes of a kind tell apart.
+pub(super) fn transport(kind: Kind) -> Protocol {
+    if kind == Kind::UdpRoute { Protocol::UDP } else { Protocol::TCP }
+}
+
+/// The groups behind the references of one route, or of one of its rules, as one frontend sees them.
+pub(super) struct Groups<'a> {
+    clusters: Clusters<'a>,
+    resolver: Resolver<'a>,
+    view: View<'a>,
+    /// The labels that were given out already.
+    taken: BTreeSet<String>,
+}
+
+impl<'a> Groups<'a> {
+    pub fn new(clusters: Clusters<'a>, route: RouteRef<'a>, family: Family) -> Self {
+        let resolver = Resolver { objects: clusters.here.objects, route };
+        Self { clusters, resolver, view: View { cluster: clusters.here, family }, taken: BTreeSet::new() }
+    }
+
+    /// The group behind a reference, and what that is. One that leads nowhere has no members, and keeps its share.
+    pub fn group(&mut self, reference: &BackendRef) -> (Group, Result<Resolved<'a>, Broken>) {
+        let resolved = self.resolver.resolve(reference);
+        let protocol = self.resolver.protocol();
+        let members = match &resolved {
+            Ok(Resolved { name, at: At::Service(service, port) }) => {
+                self.view.service_pool(name, (service, port)).into_members()
+            }
+            Ok(Resolved { name, at: At::Upstream(upstream) }) => {
+                upstreams::members(self.clusters, name, upstream, self.view.family, protocol)
+            }
+            Err(_) => BTreeMap::new(),
+        };
+        let target = Target::of(reference, &self.resolver.route.id.name.namespace);
+        let group = Group {
+            reference: unique(&mut self.taken, label(reference, target.as_ref())),
+            weight: u32::try_from(reference.weight.unwrap_or(1)).unwrap_or(0),
+            members,
+        };
+        (group, resolved)
     }
 }
 
@@ -218,7 +312,7 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn service_pool(&self, name: &Name, (service, port): ServiceAt<'_>) -> Pool<'a> {
+    fn service_pool(&self, name: &Name, (service, port): (&KubernetesService, &ServicePort)) -> Pool<'a> {
         let mut pool = Pool::default();
         for candidate in self.cluster.candidates(name, service, port, self.family) {
             pool.add(candidate, DEFAULT_WEIGHT);
@@ -273,19 +367,13 @@ pub(super) fn broken(field: &'static str, reason: &'static str, message: String)
     Broken { field, reason, message, is_told: false }
 }
 
-fn upstream_algorithm(objects: &Objects, name: &Name) -> Option<Algorithm> {
-    let spec = &objects.upstreams.get(name)?.object.spec;
-    let default = Ok(Algorithm::WeightedRoundRobin);
-    spec.algorithm.as_deref().map_or(default, parse_algorithm).ok()
-}
-
-fn label(reference: &TcpRouteRulesBackendRefs, target: Option<&Target>) -> String {
+fn label(reference: &BackendRef, target: Option<&Target>) -> String {
     match target {
-        Some(Target::Service(name)) => match reference.port {
-            Some(port) => format!("Service {name}:{port}"),
-            None => format!("Service {name}"),
+        Some(Target { kind: Kind::Upstream, name }) => format!("Upstream {name}"),
+        Some(Target { kind, name }) => match reference.port {
+            Some(port) => format!("{kind} {name}:{port}"),
+            None => format!("{kind} {name}"),
         },
-        Some(Target::Upstream(name)) => format!("Upstream {name}"),
         None => format!("{} {}", reference.kind.as_deref().unwrap_or("Service"), reference.name),
     }
 }

@@ -145,6 +145,7 @@ impl<'a> OurService<'a> {
                 created: self.found.object.metadata.creation_timestamp.as_ref(),
                 object: &self.id,
                 origin: &self.found.origin,
+                teller: (&self.id, &self.found.origin),
                 field,
                 vip_field,
                 behind: Behind::Service(ServiceFrontend { owner: self, port }),

@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use gateway_api::apis::experimental::tcproutes::TcpRouteParentRefs;
-
 pub use crate::source::reported::MAX_STATUS_BACKENDS;
+pub use crate::source::route::ParentRef;
 use crate::source::{Name, ObjectId};
 
 /// What the status of each object should say. An object that is not mentioned is not ours to write to.
@@ -20,7 +19,11 @@ pub struct Statuses {
     /// Gateways of ours.
     pub gateways: BTreeMap<Name, GatewayStatus>,
     /// `GatewayClass`es of ours.
-    pub gateway_classes: BTreeMap<Name, ObjectStatus>,
+    pub gateway_classes: BTreeMap<Name, ClassStatus>,
+    /// `ListenerSet`s that name a Gateway of ours.
+    pub listener_sets: BTreeMap<Name, ListenerSetStatus>,
+    /// `BackendTLSPolicy` objects, with each Gateway of ours that comes to what they are for.
+    pub backend_tls_policies: BTreeMap<Name, RouteStatus>,
     /// Routes with a parent of ours; a route that lost its last one is mentioned with none.
     pub routes: BTreeMap<ObjectId, RouteStatus>,
     /// All Upstreams.
@@ -93,7 +96,27 @@ pub struct GatewayStatus {
     pub addresses: Vec<IpAddr>,
     /// Its conditions.
     pub status: ObjectStatus,
-    /// Its listeners, in the order of the spec.
+    /// Its own listeners, in the order of the spec.
+    pub listeners: Vec<ListenerStatus>,
+    /// How many `ListenerSet`s add listeners to it.
+    pub attached_listener_sets: i32,
+}
+
+/// A `GatewayClass`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClassStatus {
+    /// Its conditions.
+    pub status: ObjectStatus,
+    /// The features of Gateway API that its Gateways have, in order.
+    pub features: &'static [&'static str],
+}
+
+/// A `ListenerSet`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListenerSetStatus {
+    /// Its conditions.
+    pub status: ObjectStatus,
+    /// Its listeners, in the order of the spec; none if it may not add any.
     pub listeners: Vec<ListenerStatus>,
 }
 
@@ -110,7 +133,7 @@ pub struct ListenerStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// A route, as its parents of ours see it.
+/// A route, as its parents of ours see it; or a policy, as Gateways of ours do that it works for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RouteStatus {
     /// The route's generation.
@@ -119,11 +142,11 @@ pub struct RouteStatus {
     pub parents: Vec<ParentStatus>,
 }
 
-/// A route, as one parent sees it.
+/// A route, as one parent sees it; or a policy, as one Gateway does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParentStatus {
-    /// The reference, as the route has it.
-    pub parent: TcpRouteParentRefs,
+    /// The reference, as the route has it; of a policy the Gateway.
+    pub parent: ParentRef,
     /// The conditions.
     pub conditions: Vec<Condition>,
 }

@@ -9,6 +9,7 @@ mod nodes;
 mod refresh;
 mod routes;
 mod services;
+mod sites;
 mod statuses;
 mod upstreams;
 

@@ -10,13 +10,14 @@ use crate::kubernetes::Facts;
 use crate::source::reported::{self, BackendStatus};
 use crate::source::{Kind, ObjectId};
 use crate::translate::statuses::{
-    Condition, GatewayStatus, LinkStatus, ObjectStatus, PoolStatus, ServiceStatus, UpstreamStatus,
+    ClassStatus, Condition, GatewayStatus, LinkStatus, ListenerSetStatus, ListenerStatus, ObjectStatus, PoolStatus,
+    ServiceStatus, UpstreamStatus,
 };
 
 /// How long a condition's message may be.
 const MESSAGE_LIMIT: usize = 32_768;
 
-/// The status of an object that is not a route; none if it is not ours to write. `seen` is what it says now.
+/// The status of an object that is neither route nor policy; none if it is not ours to write. `seen` is what it says now.
 pub(super) fn status(facts: &Facts, id: &ObjectId, seen: &Value, now: &Time) -> Option<Value> {
     let ObjectId { kind, name } = id;
     let statuses = &facts.statuses;
@@ -24,9 +25,8 @@ pub(super) fn status(facts: &Facts, id: &ObjectId, seen: &Value, now: &Time) -> 
     match kind {
         Kind::Service => statuses.services.get(name).map(|status| past.service(status)),
         Kind::Gateway => statuses.gateways.get(name).map(|status| past.gateway(status)),
-        Kind::GatewayClass => {
-            statuses.gateway_classes.get(name).map(|status| json!({ "conditions": past.of_object(status) }))
-        }
+        Kind::GatewayClass => statuses.gateway_classes.get(name).map(|class| past.class(class)),
+        Kind::ListenerSet => statuses.listener_sets.get(name).map(|status| past.listener_set(status)),
         Kind::Upstream => statuses.upstreams.get(name).map(|status| value(&past.upstream(status))),
         Kind::AddressPool => statuses.address_pools.get(name).map(|status| value(&past.pool(status))),
         Kind::ClusterLink => statuses.cluster_links.get(name).map(|status| value(&past.link(status))),
@@ -35,6 +35,12 @@ pub(super) fn status(facts: &Facts, id: &ObjectId, seen: &Value, now: &Time) -> 
         | Kind::ReferenceGrant
         | Kind::TcpRoute
         | Kind::UdpRoute
+        | Kind::HttpRoute
+        | Kind::GrpcRoute
+        | Kind::TlsRoute
+        | Kind::BackendTlsPolicy
+        | Kind::Secret
+        | Kind::ConfigMap
         | Kind::Namespace
         | Kind::Node => None,
     }
@@ -78,10 +84,33 @@ impl Past<'_> {
         json!({ "loadBalancer": { "ingress": ingress }, "conditions": self.of_object(status) })
     }
 
-    fn gateway(self, GatewayStatus { addresses, status, listeners }: &GatewayStatus) -> Value {
+    fn class(self, ClassStatus { status, features }: &ClassStatus) -> Value {
+        let features: Vec<Value> = features.iter().map(|feature| json!({ "name": feature })).collect();
+        json!({ "conditions": self.of_object(status), "supportedFeatures": features })
+    }
+
+    fn gateway(self, gateway: &GatewayStatus) -> Value {
+        let GatewayStatus { addresses, status, listeners, attached_listener_sets } = gateway;
         let addresses: Vec<Value> =
             addresses.iter().map(|address| json!({ "type": "IPAddress", "value": address.to_string() })).collect();
-        let listeners: Vec<Value> = listeners
+        let mut rendered = json!({
+            "addresses": addresses,
+            "conditions": self.of_object(status),
+            "listeners": self.listeners(listeners, status.generation),
+        });
+        // Definitions before 1.5 do not have the field, and an API server drops it.
+        if *attached_listener_sets > 0 {
+            rendered["attachedListenerSets"] = json!(attached_listener_sets);
+        }
+        rendered
+    }
+
+    fn listener_set(self, ListenerSetStatus { status, listeners }: &ListenerSetStatus) -> Value {
+        json!({ "conditions": self.of_object(status), "listeners": self.listeners(listeners, status.generation) })
+    }
+
+    fn listeners(self, listeners: &[ListenerStatus], generation: i64) -> Vec<Value> {
+        listeners
             .iter()
             .map(|listener| {
                 let before = self.seen["listeners"].as_array();
@@ -92,11 +121,10 @@ impl Past<'_> {
                     "name": listener.name,
                     "supportedKinds": listener.supported_kinds.iter().map(kind).collect::<Vec<_>>(),
                     "attachedRoutes": listener.attached_routes,
-                    "conditions": conditions(&listener.conditions, status.generation, seen, self.now),
+                    "conditions": conditions(&listener.conditions, generation, seen, self.now),
                 })
             })
-            .collect();
-        json!({ "addresses": addresses, "conditions": self.of_object(status), "listeners": listeners })
+            .collect()
     }
 
     fn upstream(self, UpstreamStatus { status, backends, total, ready }: &UpstreamStatus) -> reported::UpstreamStatus {

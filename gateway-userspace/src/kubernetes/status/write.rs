@@ -11,7 +11,7 @@ use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::parents::parents;
+use super::parents::{List, parents};
 use crate::kubernetes::requests::{FIELD_MANAGER, Failure, api, request};
 use crate::kubernetes::seen::Sight;
 use crate::source::ObjectId;
@@ -35,8 +35,8 @@ pub(super) struct Job {
 pub(super) enum What {
     /// All that we have to say; what we said before and is not in it goes.
     Apply(Value),
-    /// Our entries among a route's parents; none if it has no parent of ours.
-    Parents(Option<RouteStatus>),
+    /// Our entries among a route's parents or a policy's ancestors; none if it has none of ours.
+    Parents(List, Option<RouteStatus>),
 }
 
 impl Job {
@@ -45,7 +45,7 @@ impl Job {
         let api = api(&client, &self.id, &self.resource);
         match &self.what {
             What::Apply(status) => self.apply(&api, status).await,
-            What::Parents(wanted) => self.write_parents(&api, wanted.as_ref()).await,
+            What::Parents(list, wanted) => self.write_parents(&api, *list, wanted.as_ref()).await,
         }
     }
 
@@ -67,15 +67,20 @@ impl Job {
             .map(|object| sight(&object))
     }
 
-    async fn write_parents(&self, api: &Api<DynamicObject>, wanted: Option<&RouteStatus>) -> Result<Sight, Failure> {
+    async fn write_parents(
+        &self,
+        api: &Api<DynamicObject>,
+        list: List,
+        wanted: Option<&RouteStatus>,
+    ) -> Result<Sight, Failure> {
         let name = &self.id.name.name;
         let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_string()), ..PatchParams::default() };
         let mut seen = Sight::clone(&self.sight);
         for _ in 0..ATTEMPTS {
-            let Some(parents) = parents(&seen.status(), wanted, &now()) else { return Ok(seen) };
+            let Some(parents) = parents(list, &seen.status(), wanted, &now()) else { return Ok(seen) };
             let patch = Patch::Merge(json!({
                 "metadata": { "uid": seen.uid, "resourceVersion": seen.version },
-                "status": { "parents": parents },
+                "status": { list.name: parents },
             }));
             match request(api.patch_subresource("status", name, &parameters, &patch)).await {
                 Ok(object) => return Ok(sight(&object)),

@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 
 use super::difference::is_current;
 use super::pace::Pace;
-use super::parents::parents;
+use super::parents::{List, parents};
 use super::render::status;
 use super::write::{Job, What, now};
 use crate::kubernetes::Facts;
@@ -200,13 +200,17 @@ impl Desk {
 /// What is to be written to an object, if anything.
 fn what(facts: &Facts, id: &ObjectId, sight: &Sight) -> Option<What> {
     let now = now();
-    if matches!(id.kind, Kind::TcpRoute | Kind::UdpRoute) {
-        let wanted = facts.statuses.routes.get(id);
+    if let Some(list) = List::of(id.kind) {
+        let wanted = if id.kind == Kind::BackendTlsPolicy {
+            facts.statuses.backend_tls_policies.get(&id.name)
+        } else {
+            facts.statuses.routes.get(id)
+        };
         if wanted.is_none() && facts.rejected.contains(id) {
             return None;
         }
-        parents(&sight.status(), wanted, &now)?;
-        return Some(What::Parents(wanted.cloned()));
+        parents(list, &sight.status(), wanted, &now)?;
+        return Some(What::Parents(list, wanted.cloned()));
     }
     match status(facts, id, &sight.status(), &now) {
         Some(wanted) => (!is_current(sight, &wanted)).then_some(What::Apply(wanted)),
@@ -223,7 +227,7 @@ fn content(what: &What) -> u64 {
     let mut hasher = DefaultHasher::new();
     match what {
         What::Apply(status) => timeless(status).to_string().hash(&mut hasher),
-        What::Parents(wanted) => format!("{wanted:?}").hash(&mut hasher),
+        What::Parents(_, wanted) => format!("{wanted:?}").hash(&mut hasher),
     }
     hasher.finish()
 }
@@ -251,6 +255,9 @@ fn changes(before: &Facts, after: &Facts) -> BTreeSet<ObjectId> {
     mark(Kind::Service, differing(&before.services, &after.services).collect());
     mark(Kind::Gateway, differing(&before.gateways, &after.gateways).collect());
     mark(Kind::GatewayClass, differing(&before.gateway_classes, &after.gateway_classes).collect());
+    mark(Kind::ListenerSet, differing(&before.listener_sets, &after.listener_sets).collect());
+    let policies = differing(&before.backend_tls_policies, &after.backend_tls_policies);
+    mark(Kind::BackendTlsPolicy, policies.collect());
     mark(Kind::Upstream, differing(&before.upstreams, &after.upstreams).collect());
     mark(Kind::AddressPool, differing(&before.address_pools, &after.address_pools).collect());
     mark(Kind::ClusterLink, differing(&before.cluster_links, &after.cluster_links).collect());

@@ -187,3 +187,71 @@ fn of_a_pod_what_traffic_needs_is_kept() {
     assert_eq!((&*body.ports[0].name, body.ports[0].number, body.node.as_deref()), ("web", 80, Some("n1")));
     assert_eq!(body.addresses, ["10.0.0.1".parse::<std::net::IpAddr>().unwrap()]);
 }
+
+#[test]
+fn what_is_secret_is_not_quoted_in_an_error() {
+    let manifest = yaml("apiVersion: v1\nkind: Secret\nmetadata: {name: a}\ndata: hunter2\n");
+
+    let line = &lines(&manifest)[0];
+    assert!(line.contains("Secret default/a: data: not what a Secret has here"), "{line}");
+    assert!(!line.contains("hunter2"), "{line}");
+}
+
+#[test]
+fn a_route_with_a_value_that_it_cannot_have_is_told_the_field() {
+    let cases = [
+        ("HTTPRoute", "hostnames: [Shop.example]", "spec.hostnames[0]: `Shop.example` is not a hostname"),
+        ("HTTPRoute", "rules: [{matches: [{path: {value: v1}}]}]", "spec.rules[0].matches[0].path.value: `v1` is not"),
+        (
+            "HTTPRoute",
+            "rules: [{matches: [{method: FETCH}]}]",
+            "spec.rules[0].matches[0].method: `FETCH` is not a method",
+        ),
+        (
+            "HTTPRoute",
+            "rules: [{matches: [{method: {service: a}}]}]",
+            "spec.rules[0].matches[0].method: not a method: use something like GET",
+        ),
+        (
+            "GRPCRoute",
+            "rules: [{matches: [{method: GET}]}]",
+            "spec.rules[0].matches[0].method: not a gRPC method: name service and method",
+        ),
+        (
+            "HTTPRoute",
+            "rules: [{filters: [{type: RequestMirorr}]}]",
+            "spec.rules[0].filters[0].type: `RequestMirorr` is not a filter: did you mean `RequestMirror`?",
+        ),
+        (
+            "HTTPRoute",
+            "rules: [{filters: [{type: CORS}]}]",
+            "spec.rules[0].filters[0].cors: missing: CORS says here what to do",
+        ),
+        (
+            "HTTPRoute",
+            "rules: [{filters: [{type: RequestRedirect, requestRedirect: {statusCode: 200}}]}]",
+            "spec.rules[0].filters[0].requestRedirect.statusCode: 200 is not a redirect",
+        ),
+        (
+            "HTTPRoute",
+            "rules: [{timeouts: {request: 1s, backendRequest: 2s}}]",
+            "spec.rules[0].timeouts.backendRequest: it is longer than request",
+        ),
+        ("TLSRoute", "rules: [{backendRefs: [{name: a, port: 1}]}]", "spec.hostnames: a TLSRoute needs a hostname"),
+        (
+            "TCPRoute",
+            "rules: [{filters: [], matches: [{method: GET}], backendRefs: [{name: a, port: 1}]}]",
+            "spec.rules[0].matches: a TCPRoute has none",
+        ),
+    ];
+    for (kind, spec, expected) in cases {
+        let text = format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: {kind}\nmetadata: {{name: a, namespace: shop}}\nspec:\n  {spec}\n"
+        );
+
+        let lines = lines(&yaml(&text));
+
+        assert_eq!(lines.len(), 1, "{spec}: {lines:?}");
+        assert!(lines[0].contains(&format!("{kind} shop/a: {expected}")), "{spec}: {}", lines[0]);
+    }
+}

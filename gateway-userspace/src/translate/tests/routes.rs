@@ -202,15 +202,16 @@ fn a_gateway_is_ours_by_its_class() {
 
 #[test]
 fn listeners_that_we_cannot_serve_and_gateways_without_address_are_named() {
-    let http = "{name: http, port: 8080, protocol: HTTP}";
-    let without = edge(&[TCP, http]).replace("  addresses:\n  - {value: \"10.96.0.2\"}\n", "");
+    let odd = "{name: odd, port: 8080, protocol: SCTP}";
+    let without = edge(&[TCP, odd]).replace("  addresses:\n  - {value: \"10.96.0.2\"}\n", "");
 
     assert_eq!(
         problems(&translated(&without)),
         [
             "document 1: Gateway shop/edge: spec.addresses: \
              the Gateway asks for no address and there is no AddressPool: name its VIPs, or create a pool",
-            "document 1: Gateway shop/edge: spec.listeners[1].protocol: `HTTP` is not supported yet: use TCP or UDP",
+            "document 1: Gateway shop/edge: spec.listeners[1].protocol: `SCTP` is not supported: use HTTP, HTTPS, TLS, TCP or \
+             UDP",
         ]
     );
 }

@@ -22,7 +22,7 @@ fn statuses(manifests: &str) -> String {
     let statuses = translated(manifests).statuses;
     let mut out = String::new();
     for (name, class) in &statuses.gateway_classes {
-        writeln!(out, "GatewayClass {name}{}", conditions(&class.conditions)).unwrap();
+        writeln!(out, "GatewayClass {name}{}", conditions(&class.status.conditions)).unwrap();
     }
     for (name, gateway) in &statuses.gateways {
         let addresses = listed(&gateway.addresses);
@@ -75,13 +75,13 @@ fn what_is_served_is_accepted_and_programmed() {
 
 #[test]
 fn a_gateway_with_one_good_listener_is_accepted_and_says_that_not_all_are() {
-    let listeners = [TCP, "{name: http, port: 8080, protocol: HTTP}"];
+    let listeners = [TCP, "{name: odd, port: 8080, protocol: SCTP}"];
 
     assert_eq!(
         statuses(&gateway("edge", "10.96.0.2", &listeners)),
         "Gateway shop/edge 10.96.0.2 +Accepted/ListenersNotValid +Programmed/Programmed\n  \
            tcp [TCPRoute] 0 +Accepted/Accepted -Conflicted/NoConflicts +Programmed/Programmed +ResolvedRefs/ResolvedRefs\n  \
-           http [] 0 -Accepted/UnsupportedProtocol -Conflicted/NoConflicts -Programmed/Invalid +ResolvedRefs/ResolvedRefs\n"
+           odd [] 0 -Accepted/UnsupportedProtocol -Conflicted/NoConflicts -Programmed/Invalid +ResolvedRefs/ResolvedRefs\n"
     );
     assert_eq!(
         statuses(&gateway("edge", "10.96.0.2", &listeners[1..])).lines().next().unwrap(),
@@ -92,15 +92,17 @@ fn a_gateway_with_one_good_listener_is_accepted_and_says_that_not_all_are() {
 #[test]
 fn listeners_that_cannot_be_told_apart_are_conflicted_and_count_their_routes() {
     let manifests =
-        gateway("edge", "10.96.0.2", &["{name: a, port: 80, protocol: TCP}", "{name: b, port: 80, protocol: TLS}"])
+        gateway("edge", "10.96.0.2", &["{name: a, port: 80, protocol: TCP}", "{name: b, port: 80, protocol: HTTP}"])
             + &tcp_route("web", "{name: edge}", TO_WEB)
             + &web();
 
     assert_eq!(
         statuses(&manifests),
         "Gateway shop/edge -Accepted/ListenersNotValid -Programmed/Invalid\n  \
-           a [TCPRoute] 1 -Accepted/Invalid +Conflicted/ProtocolConflict -Programmed/Invalid +ResolvedRefs/ResolvedRefs\n  \
-           b [] 0 -Accepted/UnsupportedProtocol +Conflicted/ProtocolConflict -Programmed/Invalid +ResolvedRefs/ResolvedRefs\n\
+           a [TCPRoute] 1 -Accepted/ProtocolConflict +Conflicted/ProtocolConflict -Programmed/ProtocolConflict \
+               +ResolvedRefs/ResolvedRefs\n  \
+           b [HTTPRoute,GRPCRoute] 0 -Accepted/ProtocolConflict +Conflicted/ProtocolConflict \
+               -Programmed/ProtocolConflict +ResolvedRefs/ResolvedRefs\n\
          TCPRoute shop/web of edge * +Accepted/Accepted +ResolvedRefs/ResolvedRefs\n"
     );
 }

@@ -1,10 +1,8 @@
 //! What is written, and what is left alone.
 
-use gateway_api::apis::experimental::tcproutes::TcpRouteParentRefs;
-
 use super::*;
 use crate::source::Problem;
-use crate::translate::statuses::{ParentStatus, RouteStatus, ServiceStatus};
+use crate::translate::statuses::{ParentRef, ParentStatus, RouteStatus, ServiceStatus};
 
 const ROUTE: &str = "/apis/gateway.networking.k8s.io/v1/namespaces/shop/tcproutes/a";
 
@@ -98,7 +96,7 @@ async fn an_entry_of_another_controller_survives_a_conflict_and_a_farewell() {
     // The other writes behind our back: what was seen is out of date when it is written.
     server.put(ROUTE, route(json!([theirs, late])));
     let mut ours = facts();
-    let parent = TcpRouteParentRefs { name: "gateway".into(), ..TcpRouteParentRefs::default() };
+    let parent = ParentRef { name: "gateway".into(), ..ParentRef::default() };
     let parents = vec![ParentStatus { parent, conditions: vec![condition("Accepted", Truth::True)] }];
     let id = ObjectId { kind: Kind::TcpRoute, name: Name::new("shop", "a") };
     Arc::make_mut(&mut ours.statuses).routes.insert(id, RouteStatus { generation: 2, parents });
