@@ -24,6 +24,7 @@ mod lease;
 mod links;
 mod node_lease;
 pub mod peers;
+mod referred;
 mod requests;
 mod resource;
 pub mod seen;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::seen::Sight;
 use crate::source::remote::LinkHealth;
-use crate::source::{Entry, Kind, ObjectId, Problem};
+use crate::source::{Entry, Kind, Name, ObjectId, Problem};
 
 /// A part of a cluster that is watched by itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,13 +16,15 @@ pub enum Scope {
     LocalPods,
     /// The objects of a kind in one namespace; of Pods the metadata alone.
     Within(Kind, Arc<str>),
+    /// One object.
+    Named(Kind, Arc<Name>),
 }
 
 impl Scope {
     /// The kind of its objects.
     pub const fn kind(&self) -> Kind {
         match self {
-            Self::All(kind) | Self::Within(kind, _) => *kind,
+            Self::All(kind) | Self::Within(kind, _) | Self::Named(kind, _) => *kind,
             Self::LocalPods => Kind::Pod,
         }
     }
@@ -32,7 +34,15 @@ impl Scope {
         match self {
             Self::All(_) | Self::LocalPods => true,
             Self::Within(_, namespace) => *id.name.namespace == **namespace,
+            Self::Named(_, name) => id.name == **name,
         }
+    }
+}
+
+impl Scope {
+    /// Whether it is one object that something refers to, and that need not be there.
+    pub const fn is_one(&self) -> bool {
+        matches!(self, Self::Named(..))
     }
 }
 
@@ -42,6 +52,7 @@ impl fmt::Display for Scope {
             Self::All(kind) => write!(f, "{kind}"),
             Self::LocalPods => f.write_str("Pod of this node"),
             Self::Within(kind, namespace) => write!(f, "{kind} in {namespace}"),
+            Self::Named(kind, name) => write!(f, "{kind} {name}"),
         }
     }
 }
@@ -82,4 +93,16 @@ pub enum Change {
     Link(String, LinkHealth),
     /// A link is no more.
     Unlink(String),
+}
+
+impl Change {
+    /// The part of this cluster that it is about, if it is about one.
+    pub const fn scope(&self) -> Option<&Scope> {
+        match self {
+            Self::Apply(scope, _) | Self::Delete(scope, _) | Self::Replace(scope, _) | Self::Health(scope, _) => {
+                Some(scope)
+            }
+            Self::Remote(..) | Self::Link(..) | Self::Unlink(_) => None,
+        }
+    }
 }

@@ -25,6 +25,8 @@ pub(super) struct Known {
     missing: BTreeSet<Scope>,
     /// The watches that do not do well.
     failures: BTreeMap<Scope, String>,
+    /// The single objects that something refers to.
+    referred: BTreeSet<Scope>,
     news: News,
 }
 
@@ -61,8 +63,31 @@ impl Known {
         self.pods.revision(&self.objects)
     }
 
+    /// These are the single objects that something refers to now. What others were is forgotten.
+    pub(super) fn refer(&mut self, wanted: &BTreeSet<Scope>) {
+        for scope in self.referred.difference(wanted) {
+            if let Scope::Named(kind, name) = scope {
+                let id = ObjectId { kind: *kind, name: (**name).clone() };
+                self.objects.remove(&id);
+                self.objects.rejected.remove(&id);
+                self.problems.remove(&(None, id));
+            }
+            self.missing.remove(scope);
+            self.failures.remove(scope);
+        }
+        self.missing.extend(wanted.difference(&self.referred).cloned());
+        self.referred.clone_from(wanted);
+        if self.judge() {
+            self.news = News::Everything;
+        }
+    }
+
     /// Takes a change in. Says whether what is known differs in anything but a Pod's version.
     pub(super) fn apply(&mut self, change: Change) -> bool {
+        // A watch that nobody wants any more may have told something before it ended.
+        if change.scope().is_some_and(|scope| scope.is_one() && !self.referred.contains(scope)) {
+            return false;
+        }
         if self.is_common(&change) {
             return self.apply_common(change);
         }
@@ -72,7 +97,11 @@ impl Known {
             Change::Replace(scope, items) => self.replace(&scope, items),
             Change::Health(scope, health) => match health {
                 Ok(()) => self.failures.remove(&scope).is_some(),
-                Err(text) => self.failures.insert(scope, text.clone()) != Some(text),
+                Err(text) => {
+                    // One object that may not be read holds up no other: whoever refers to it is told.
+                    let was_awaited = scope.is_one() && self.missing.remove(&scope);
+                    self.failures.insert(scope, text.clone()) != Some(text) || was_awaited
+                }
             },
             Change::Remote(link, change) => self.apply_remote(&link, *change),
             Change::Link(link, health) => {
@@ -142,8 +171,10 @@ impl Known {
         let known = match scope {
             Scope::LocalPods => self.pods.local_names(),
             Scope::All(_) | Scope::Within(..) => self.objects.names(kind),
+            Scope::Named(_, name) => vec![(**name).clone()],
         };
-        let rejected = self.objects.rejected.iter().filter(|id| id.kind == kind).map(|id| id.name.clone());
+        let rejected = self.objects.rejected.iter().filter(|id| id.kind == kind && scope.holds(id));
+        let rejected = rejected.map(|id| id.name.clone());
         let gone: Vec<_> = known.into_iter().chain(rejected).filter(|name| !listed.contains(name)).collect();
         for name in gone {
             differs |= self.delete(scope, &ObjectId { kind, name });

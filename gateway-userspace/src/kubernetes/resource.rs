@@ -60,6 +60,7 @@ impl Resource {
             (Scope::LocalPods, _) => format!("&fieldSelector=spec.nodeName%3D{}", escaped(node)),
             // Pods that have ended get no traffic, and Jobs leave many behind.
             (_, Kind::Pod) => "&fieldSelector=status.phase%21%3DSucceeded%2Cstatus.phase%21%3DFailed".to_string(),
+            (Scope::Named(_, name), _) => format!("&fieldSelector=metadata.name%3D{}", escaped(&name.name)),
             (_, Kind::EndpointSlice) => "&labelSelector=kubernetes.io%2Fservice-name".to_string(),
             _ => String::new(),
         };
@@ -98,6 +99,9 @@ impl Resource {
             Scope::Within(_, namespace) => {
                 format!("{root}/{version}/namespaces/{}/{}", escaped(namespace), self.plural)
             }
+            Scope::Named(_, name) => {
+                format!("{root}/{version}/namespaces/{}/{}", escaped(&name.namespace), self.plural)
+            }
             Scope::All(_) | Scope::LocalPods => format!("{root}/{version}/{}", self.plural),
         }
     }
@@ -128,6 +132,7 @@ pub(super) fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::Name;
 
     #[test]
     fn pods_of_other_nodes_are_asked_for_by_their_metadata_and_only_while_they_run() {
@@ -149,6 +154,16 @@ mod tests {
             pods.watch("v1", Some("7"), 290),
             "/api/v1/pods?watch=true&allowWatchBookmarks=true&timeoutSeconds=290&resourceVersion=7\
              &fieldSelector=spec.nodeName%3Dn1"
+        );
+    }
+
+    #[test]
+    fn one_object_is_asked_for_by_its_name_alone() {
+        let secret = Resource::of(Scope::Named(Kind::Secret, Name::new("shop", "web").into()), "");
+
+        assert_eq!(
+            secret.list("v1", None),
+            "/api/v1/namespaces/shop/secrets?limit=500&fieldSelector=metadata.name%3Dweb"
         );
     }
 

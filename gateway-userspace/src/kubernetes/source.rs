@@ -3,7 +3,7 @@
 //! The watching happens on a thread of its own with a runtime of its own; here its news are taken in, when the owner asks
 //! for them. What they add up to is `known`'s business. Dropping the source ends the thread.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -20,12 +20,14 @@ use super::connect::{self, Settings};
 use super::definitions::follow_definitions;
 use super::known::{Known, News};
 use super::links::{self, Links, Wanted};
+use super::referred::Referred;
 use super::resource::Resource;
 use super::seen::Seen;
 use super::status::{self, Status};
 use super::watch::Watch;
 use crate::source::remote::LinkHealth;
-use crate::source::{Kind, Objects, Problem};
+use crate::source::{Kind, ObjectId, Objects, Problem};
+use crate::translate::referred;
 
 /// What is watched, Services and what stands behind them first.
 const SCOPES: [Scope; 19] = [
@@ -103,7 +105,8 @@ impl KubernetesSource {
     /// Whether everything was received and news keep coming, or what is amiss.
     pub fn synced(&self) -> Result<(), String> {
         let mut amiss = String::new();
-        for (scope, failure) in self.known.failures() {
+        // Who refers to a single object that cannot be read is told so; nothing else depends on it.
+        for (scope, failure) in self.known.failures().iter().filter(|(scope, _)| !scope.is_one()) {
             // Writing to a text cannot fail.
             let _ = write!(amiss, "{}{scope}: {failure}", if amiss.is_empty() { "" } else { "; " });
         }
@@ -138,16 +141,15 @@ impl KubernetesSource {
         self.log(&change);
         let awaited = !self.known.missing().is_empty();
         let differs = self.known.apply(change);
+        if differs {
+            want(&self.worker.links, links::wanted(self.known.objects()));
+            let referred = referred(self.known.objects()).into_iter();
+            let referred = referred.map(|ObjectId { kind, name }| Scope::Named(kind, name.into())).collect();
+            self.known.refer(&referred);
+            want(&self.worker.referred, referred);
+        }
         if awaited && self.known.missing().is_empty() {
             info!("every list is received");
-        }
-        if differs {
-            let wanted = links::wanted(self.known.objects());
-            self.worker.links.send_if_modified(|known| {
-                let differs = *known != wanted;
-                *known = wanted;
-                differs
-            });
         }
         differs
     }
@@ -185,6 +187,15 @@ impl KubernetesSource {
     }
 }
 
+/// Says what is wanted, if that is something else than before.
+fn want<T: PartialEq>(wishes: &watch::Sender<T>, wanted: T) {
+    wishes.send_if_modified(|known| {
+        let differs = *known != wanted;
+        *known = wanted;
+        differs
+    });
+}
+
 /// The thread that talks to the API server. Dropping it ends the thread.
 struct Worker {
     runtime: Handle,
@@ -192,6 +203,8 @@ struct Worker {
     seen: Arc<Seen>,
     /// The clusters to be linked with.
     links: watch::Sender<BTreeMap<String, Wanted>>,
+    /// The single objects to be followed.
+    referred: watch::Sender<BTreeSet<Scope>>,
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -200,7 +213,9 @@ impl Worker {
     fn start(settings: &Settings, news: mpsc::UnboundedSender<Change>) -> anyhow::Result<Self> {
         let (end, ended) = oneshot::channel::<()>();
         let (started, start) = std::sync::mpsc::channel();
-        let (links, wishes) = watch::channel(BTreeMap::new());
+        let (links, wanted_links) = watch::channel(BTreeMap::new());
+        let (referred, wanted_objects) = watch::channel(BTreeSet::new());
+        let wishes = Wishes { links: wanted_links, referred: wanted_objects };
         let settings = settings.clone();
         let seen = Arc::<Seen>::default();
         let noted = seen.clone();
@@ -217,15 +232,21 @@ impl Worker {
             })
             .context("cannot start a thread for the Kubernetes API")?;
         let (runtime, client) = start.recv().context("the thread for the Kubernetes API has ended early")??;
-        Ok(Self { runtime, client, seen, links, end: Some(end), thread: Some(thread) })
+        Ok(Self { runtime, client, seen, links, referred, end: Some(end), thread: Some(thread) })
     }
+}
+
+/// What is to be followed beside all objects of the kinds of old.
+struct Wishes {
+    links: watch::Receiver<BTreeMap<String, Wanted>>,
+    referred: watch::Receiver<BTreeSet<Scope>>,
 }
 
 /// Finds the way to the API server and sets everything up that is watched.
 fn prepare(
     settings: &Settings,
     news: &mpsc::UnboundedSender<Change>,
-    wishes: watch::Receiver<BTreeMap<String, Wanted>>,
+    wishes: Wishes,
     seen: &Arc<Seen>,
 ) -> anyhow::Result<(Runtime, Client)> {
     let runtime =
@@ -243,7 +264,9 @@ fn prepare(
     runtime.spawn(follow_definitions(client.clone(), definitions, Pace::default()));
     let namespace = settings.namespace.clone();
     let links = Links { client: client.clone(), namespace, news: news.clone(), pace: Pace::default() };
-    runtime.spawn(links.follow(wishes));
+    runtime.spawn(links.follow(wishes.links));
+    let referred = Referred { client: client.clone(), news: news.clone(), pace: Pace::default() };
+    runtime.spawn(referred.follow(wishes.referred));
     Ok((runtime, client))
 }
 

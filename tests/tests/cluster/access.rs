@@ -30,6 +30,11 @@ fn agents_may_read_what_says_where_traffic_goes_and_write_its_status() -> Result
         "endpointslices.discovery.k8s.io",
         "gateways.gateway.networking.k8s.io",
         "tcproutes.gateway.networking.k8s.io",
+        "httproutes.gateway.networking.k8s.io",
+        "listenersets.gateway.networking.k8s.io",
+        "backendtlspolicies.gateway.networking.k8s.io",
+        "secrets",
+        "configmaps",
         "upstreams.beeline.dev",
         "addresspools.beeline.dev",
         "clusterlinks.beeline.dev",
@@ -40,6 +45,9 @@ fn agents_may_read_what_says_where_traffic_goes_and_write_its_status() -> Result
         "pods/status",
         "gateways.gateway.networking.k8s.io/status",
         "udproutes.gateway.networking.k8s.io/status",
+        "httproutes.gateway.networking.k8s.io/status",
+        "listenersets.gateway.networking.k8s.io/status",
+        "backendtlspolicies.gateway.networking.k8s.io/status",
         "upstreams.beeline.dev/status",
         "clusterlinks.beeline.dev/status",
     ];
@@ -57,11 +65,11 @@ fn agents_may_read_what_says_where_traffic_goes_and_write_its_status() -> Result
 }
 
 #[test]
-fn agents_may_neither_read_secrets_elsewhere_nor_change_what_they_follow() -> Result<()> {
+fn agents_may_change_nothing_that_they_follow() -> Result<()> {
     let cluster = installed()?;
     let refused = [
-        ("get", "secrets"),
-        ("list", "secrets"),
+        ("patch", "secrets"),
+        ("patch", "configmaps"),
         ("create", "pods"),
         ("create", "pods/exec"),
         ("patch", "pods"),

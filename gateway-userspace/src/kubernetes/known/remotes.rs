@@ -59,6 +59,7 @@ impl Known {
 fn names(remote: &Remote, scope: &Scope) -> Vec<Name> {
     let within = |name: &&Name| match scope {
         Scope::Within(_, namespace) => *name.namespace == **namespace,
+        Scope::Named(_, one) => **name == **one,
         Scope::All(_) | Scope::LocalPods => true,
     };
     match scope.kind() {

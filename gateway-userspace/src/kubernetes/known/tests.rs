@@ -187,3 +187,39 @@ fn a_service_of_which_only_the_status_is_new_is_told_apart() {
     assert!(known.apply(service("theirs", "192.0.2.3")));
     assert_eq!(known.take_news(), News::Everything);
 }
+
+fn secret(name: &str) -> (Scope, Item) {
+    let id = id(Kind::Secret, name);
+    let object = Object::Secret(Arc::new(crate::source::Secret(Err("it has no tls.crt".to_string()))));
+    let scope = Scope::Named(Kind::Secret, Arc::new(id.name.clone()));
+    (scope, Item::Good(Entry { id, origin: origin(), object }, vec![], None))
+}
+
+#[test]
+fn an_object_that_something_refers_to_is_awaited_and_forgotten_when_nothing_does() {
+    let mut known = Known::awaiting([]);
+    let (scope, item) = secret("a");
+
+    known.refer(&[scope.clone()].into());
+    assert!(known.objects().incomplete && known.missing().contains(&scope));
+    assert!(known.apply(Change::Replace(scope.clone(), vec![item.clone()])));
+    assert!(!known.objects().incomplete && known.objects().secrets.len() == 1);
+
+    known.refer(&BTreeSet::new());
+    assert!(known.objects().secrets.is_empty());
+    assert!(!known.apply(Change::Apply(scope, item)), "what a watch that has ended tells late");
+    assert!(known.objects().secrets.is_empty());
+}
+
+#[test]
+fn one_object_that_cannot_be_read_holds_up_no_other() {
+    let mut known = Known::awaiting([]);
+    let ((a, _), (b, item)) = (secret("a"), secret("b"));
+    known.refer(&[a.clone(), b.clone()].into());
+
+    known.apply(Change::Replace(b, vec![item]));
+    assert!(known.apply(Change::Health(a.clone(), Err("forbidden".to_string()))));
+
+    assert!(!known.objects().incomplete && known.failures().contains_key(&a));
+    assert_eq!(known.objects().names(Kind::Secret), [Name::new("shop", "b")]);
+}

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use k8s_openapi::ByteString;
 use serde_json::json;
 use tokio::time::timeout;
 
 use super::*;
 use crate::kubernetes::testing::{Answer, Server, Then, end_of_beginning, line, refusal, service};
+use crate::source::Name;
+use crate::source::secret::testing::{CERTIFICATE, KEY};
 
 /// A source of what a server says, by way of a kubeconfig.
 fn source(server: &Server) -> KubernetesSource {
@@ -75,4 +78,40 @@ fn without_a_way_to_the_server_it_says_what_to_do() {
     let error = KubernetesSource::start(&settings).err().unwrap();
 
     assert_eq!(error.to_string(), "cannot read kubeconfig `/nowhere`: name one that exists");
+}
+
+#[tokio::test]
+async fn a_secret_is_asked_for_by_its_name_and_only_if_a_gateway_refers_to_it() {
+    let text = |text: &str| ByteString(text.as_bytes().to_vec());
+    let secret = json!({
+        "metadata": {"name": "web", "namespace": "shop", "resourceVersion": "1"},
+        "data": {"tls.crt": text(CERTIFICATE), "tls.key": text(KEY), "other": text("x")},
+    });
+    let gateway = json!({
+        "metadata": {"name": "edge", "namespace": "shop", "resourceVersion": "1"},
+        "spec": {"gatewayClassName": "beeline", "listeners": [{
+            "name": "https", "port": 443, "protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "web"}]},
+        }]},
+    });
+    let server = Server::start(move |question, _| {
+        let object = if question.contains("/secrets?") {
+            Some(&secret)
+        } else {
+            question.starts_with("/apis/gateway.networking.k8s.io/v1/gateways?").then_some(&gateway)
+        };
+        let object = object.map(|object| line("ADDED", object));
+        Answer::Lines(object.into_iter().chain([end_of_beginning("2")]).collect(), Then::Wait)
+    })
+    .await;
+    let mut source = source(&server);
+
+    until(&mut source, |source| source.synced() == Ok(())).await;
+
+    assert!(source.objects().secrets[&Name::new("shop", "web")].object.0.is_ok());
+    let asked: Vec<String> = server.asked().into_iter().filter(|asked| asked.contains("/secrets")).collect();
+    assert!(!asked.is_empty());
+    for asked in asked {
+        assert!(asked.contains("/api/v1/namespaces/shop/secrets?"), "{asked}");
+        assert!(asked.contains("fieldSelector=metadata.name%3Dweb"), "{asked}");
+    }
 }
