@@ -29,12 +29,13 @@ use clap::{Args as ClapArgs, Subcommand};
 use crate::{image, process, setup};
 use control::Kubectl;
 use daemon::Daemons;
-use plan::{Channel, Cluster, MAX_NODES};
+use plan::{Cluster, MAX_NODES};
 use programs::Programs;
 
 pub use daemon::Interrupt;
+pub use plan::Channel;
 pub use programs::{are_there as has_programs, network_plugins};
-pub use temporary::{Lifetime, Temporary};
+pub use temporary::{Lifetime, Shape, Temporary};
 
 #[derive(ClapArgs)]
 #[command(

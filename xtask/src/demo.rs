@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Error, Result, ensure};
 
-use crate::cluster::{Interrupt, Lifetime, Temporary};
+use crate::cluster::{Interrupt, Lifetime, Shape, Temporary};
 use crate::{build, process, setup, workspace};
 
 #[derive(clap::Args)]
@@ -67,7 +67,8 @@ fn in_cluster(args: &Args, demo: &mut Command) -> Result<()> {
     let lifetime = if args.keep { Lifetime::Kept } else { Lifetime::Value };
     let timed = |what: &str, start: Instant| eprintln!("== {what}: {:.1} s", start.elapsed().as_secs_f64());
     let start = Instant::now();
-    let cluster = Temporary::up("demo", 3, args.place.kube_proxy, lifetime, &interrupt)?;
+    let shape = Shape { kube_proxy: args.place.kube_proxy, ..Shape::of(3) };
+    let cluster = Temporary::up("demo", shape, lifetime, &interrupt)?;
     timed("a Kubernetes of three nodes is up", start);
     let shown = show(&cluster, demo, &interrupt);
     if args.keep && !interrupt.is_set() {

@@ -8,8 +8,10 @@ mod build;
 mod build_ebpf;
 mod check;
 mod cluster;
+mod conformance;
 mod demo;
 mod fuzz;
+mod go_module;
 mod image;
 mod inspect;
 mod process;
@@ -49,6 +51,8 @@ enum Command {
     Demo(demo::Args),
     /// A real Kubernetes of several nodes on this machine, for development and tests
     Cluster(cluster::Args),
+    /// The official conformance suite of Gateway API, on a cluster of its own
+    Conformance(conformance::Args),
     /// Measure the datapath and the way through it
     Bench(bench::Args),
     /// Search for inputs that break what must hold for all of them
@@ -67,6 +71,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Cluster(args) => cluster::run(&args),
+        Command::Conformance(args) => conformance::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Inspect(args) => inspect::run(&args),

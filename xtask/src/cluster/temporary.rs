@@ -3,13 +3,18 @@
 //! However that ends: a failure and Ctrl-C take it down, too, and what a killed command left goes when the next one of its
 //! kind begins.
 
-use std::{path::PathBuf, process::id};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, id},
+};
 
 use anyhow::Result;
 use nix::{sys::signal::kill, unistd::Pid};
 
 use super::{
-    Interrupt, Named, Up, down, explain, load_own, machine, make,
+    Interrupt, Named, Up,
+    control::Kubectl,
+    down, explain, import_everywhere, load_own, machine, make, network,
     plan::{Channel, Cluster},
     programs::Programs,
 };
@@ -21,6 +26,21 @@ pub enum Lifetime {
     Kept,
 }
 
+/// What it is made of.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    pub nodes: u8,
+    pub kube_proxy: bool,
+    pub gateway_channel: Channel,
+}
+
+impl Shape {
+    /// So many nodes, and nothing else that need not be.
+    pub fn of(nodes: u8) -> Self {
+        Self { nodes, kube_proxy: false, gateway_channel: Channel::Standard }
+    }
+}
+
 /// A cluster that is up. Dropping it takes it down, unless it is to be kept.
 pub struct Temporary {
     cluster: Cluster,
@@ -29,13 +49,14 @@ pub struct Temporary {
 
 impl Temporary {
     /// Brings nodes up. What is not kept is named `PREFIX-PROCESS`, so that what outlived its process is known.
-    pub fn up(prefix: &str, nodes: u8, kube_proxy: bool, lifetime: Lifetime, interrupt: &Interrupt) -> Result<Self> {
+    pub fn up(prefix: &str, shape: Shape, lifetime: Lifetime, interrupt: &Interrupt) -> Result<Self> {
         remove_stale(prefix);
         let name = match lifetime {
             Lifetime::Value => format!("{prefix}-{}", id()),
             Lifetime::Kept => prefix.to_owned(),
         };
-        let args = Up { named: Named { name }, nodes, kube_proxy, gateway_channel: Channel::Standard, keep: false };
+        let Shape { nodes, kube_proxy, gateway_channel } = shape;
+        let args = Up { named: Named { name }, nodes, kube_proxy, gateway_channel, keep: false };
         Ok(Self { cluster: make(&args, interrupt)?, lifetime })
     }
 
@@ -47,6 +68,26 @@ impl Temporary {
     /// Builds the images of this repository and brings them to every node.
     pub fn load(&self) -> Result<()> {
         load_own(&self.cluster)
+    }
+
+    /// Brings an archive of an image to every node.
+    pub fn import(&self, archive: &Path) -> Result<()> {
+        import_everywhere(&self.cluster, archive)
+    }
+
+    /// What it is called and which addresses it has.
+    pub fn plan(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Requests to its API server.
+    pub fn kubectl(&self) -> Result<Kubectl> {
+        Ok(Kubectl::new(&Programs::kubectl()?, &self.cluster))
+    }
+
+    /// A program on the host outside of it.
+    pub fn outside(&self, program: &Path) -> Command {
+        network::inside(&self.cluster.client(), program)
     }
 
     /// What programs are told about the cluster, by their environment.

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::kernel_tests;
 use crate::{
     check,
-    cluster::{self, Interrupt, Lifetime, Temporary},
+    cluster::{self, Interrupt, Lifetime, Shape, Temporary},
     setup,
 };
 
@@ -17,7 +17,7 @@ pub fn run(arguments: &[String]) -> Result<String> {
         return Ok(format!("skipped: {reason}"));
     }
     let interrupt = Interrupt::catch()?;
-    let up = |prefix, nodes| Temporary::up(prefix, nodes, false, Lifetime::Value, &interrupt);
+    let up = |prefix, nodes| Temporary::up(prefix, Shape::of(nodes), Lifetime::Value, &interrupt);
     let cluster = check::step("cluster", || up("test", 3))?;
     let second = check::step("second cluster", || up("second", 1))?;
     let passed = check::step("images", || cluster.load().and_then(|()| second.load())).and_then(|()| {
@@ -37,7 +37,8 @@ pub fn run_beside_kube_proxy(arguments: &[String]) -> Result<String> {
         return Ok(format!("skipped: {reason}"));
     }
     let interrupt = Interrupt::catch()?;
-    let cluster = check::step("cluster", || Temporary::up("proxied", 3, true, Lifetime::Value, &interrupt))?;
+    let shape = Shape { kube_proxy: true, ..Shape::of(3) };
+    let cluster = check::step("cluster", || Temporary::up("proxied", shape, Lifetime::Value, &interrupt))?;
     let passed = check::step("images", || cluster.load()).and_then(|()| {
         interrupt.check()?;
         let environment = cluster.environment()?;
