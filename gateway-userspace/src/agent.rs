@@ -9,6 +9,7 @@ mod announce;
 mod conflicts;
 pub(crate) mod handover;
 mod health_ports;
+mod http_layer;
 mod local;
 mod places;
 pub(crate) mod probe;
@@ -32,6 +33,7 @@ use tracing::{info, warn};
 use self::announce::Announcer;
 use self::handover::{Introduction, Listener, Place, Standby};
 use self::health_ports::HealthPorts;
+use self::http_layer::HttpLayer;
 use self::probe::Pulse;
 use self::program::{Cause, News, Programmer};
 use self::recorder::Recorder;
@@ -87,12 +89,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         Place::Holder(directory, listener) => follow(prepared, directory, listener, &mut stop, &pulse).await?,
         Place::Taken => {
             drop(prepared);
-            Some(Standby::begin(&bpffs))
+            Some((Standby::begin(&bpffs), HttpLayer::default()))
         }
     };
-    let Some(standby) = standby else { return Ok(()) };
+    let Some((standby, http)) = standby else { return Ok(()) };
     tokio::select! {
         signal = stop.wait() => {
+            http.drain().await;
             info!(signal, "stopped while standing by");
             Ok(())
         }
@@ -100,14 +103,15 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     }
 }
 
-/// Serves until a signal comes, or until another agent takes over from this one, which then stands by.
+/// Serves until a signal comes, or until another agent takes over from this one, which then stands by and keeps the
+/// connections that its HTTP layer has.
 async fn follow(
     prepared: Prepared,
     directory: Directory,
     listener: Listener,
     stop: &mut Stop,
     pulse: &Pulse,
-) -> anyhow::Result<Option<Standby>> {
+) -> anyhow::Result<Option<(Standby, HttpLayer)>> {
     let bpffs = prepared.config.bpffs.clone();
     let mut programmer = start(prepared, directory)?;
     let mut host = HostChanges::new();
@@ -124,17 +128,18 @@ async fn follow(
             signal = stop.wait() => {
                 programmer.leave().await;
                 programmer.fall_silent(Successor::Others).await;
+                programmer.take_http().drain().await;
                 programmer.stopped(signal);
                 return Ok(None);
             }
             stream = listener.next() => {
                 if let Some(request) = listener.request(stream).await {
                     programmer.fall_silent(Successor::OfThisNode).await;
-                    let standby = Standby::begin(&bpffs);
+                    let (standby, http) = (Standby::begin(&bpffs), programmer.take_http());
                     // The programmer is the last: with it goes the lock, and then another agent needs all the rest.
                     drop((sweeper, listener, programmer));
                     request.answer().await;
-                    return Ok(Some(standby));
+                    return Ok(Some((standby, http)));
                 }
             }
             news = programmer.changed() => match news {
@@ -212,6 +217,7 @@ fn start(prepared: Prepared, directory: Directory) -> anyhow::Result<Programmer>
         announcer,
         sockets: SocketSelection::new(&sockets),
         health_ports: HealthPorts::start().context("the health check ports cannot be served")?,
+        http: HttpLayer::default(),
         recorder: Recorder::start(directory).context("the recorder cannot be started")?,
         dataplane,
         reconciler,

@@ -1,11 +1,43 @@
-//! The HTTP layer: what becomes of connections and requests at the frontends that it takes.
+//! The HTTP layer: takes the connections of the frontends that the model gives it, and carries requests to Pods.
 //!
-//! `tap` judges the bytes of a connection before they are parsed, `framing` the request afterwards. Its desired state is
-//! `model::http`; it knows neither Kubernetes nor the datapath.
+//! `server` accepts, `connection` finds out what a connection is and serves it, `forward` carries one request. `tap` judges
+//! the bytes before they are parsed, `framing` the request afterwards, `router` says which rule it meets, `filters` what
+//! happens to it, `pick` which backend it goes to; `endpoint` keeps the connections there. All read one [`Snapshot`], which
+//! [`Live`] replaces as a whole when the model changes: no connection and no listening socket is touched by that. It knows
+//! neither Kubernetes nor the datapath.
 
+mod access_log;
+mod body;
+mod client_hello;
+mod connection;
+mod counters;
+mod endpoint;
 pub mod filters;
+mod forward;
+mod forwarded;
 pub mod framing;
+mod mirror;
+mod options;
+mod passthrough;
 pub mod path;
+mod pick;
+mod prefixed;
+mod reject;
+mod retry;
 pub mod router;
+mod server;
+mod session;
+mod snapshot;
 pub mod tap;
+#[cfg(test)]
+mod tests;
+mod tls;
 mod token;
+mod upgrade;
+
+pub use self::access_log::AccessLog;
+pub use self::counters::Counts;
+pub use self::options::Options;
+pub use self::reject::Reason;
+pub use self::server::Server;
+pub use self::snapshot::{Live, Problem, Snapshot};

@@ -12,6 +12,7 @@ pub mod http;
 pub mod kubernetes;
 pub mod model;
 pub mod reconcile;
+pub mod schedule;
 pub mod source;
 pub mod state;
 pub mod translate;

@@ -17,7 +17,6 @@ mod ids;
 mod memory;
 mod note;
 mod placed;
-mod schedule;
 mod services;
 mod slots;
 mod sources;
@@ -39,13 +38,13 @@ use self::backends::Backends;
 use self::ids::REST;
 pub use self::memory::memory_bytes;
 pub use self::note::{Matter, Note};
-pub use self::schedule::Schedule;
 use self::services::Services;
 pub use self::vips::Duty;
 use self::vips::Vips;
 pub use self::ways::{Unreachable, Way, Ways};
 pub use self::write::Write;
 use crate::model::Model;
+pub use crate::schedule::Schedule;
 
 /// What shall be done to make the maps equal a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

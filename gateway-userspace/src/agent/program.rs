@@ -12,6 +12,7 @@ use tracing::{debug, error, info};
 
 use super::announce::{Announcer, AnswerTime};
 use super::health_ports::HealthPorts;
+use super::http_layer::HttpLayer;
 use super::recorder::{Record, Recorder};
 use super::sockets::SocketSelection;
 use super::source::{Reading, Source, Successor};
@@ -59,6 +60,7 @@ pub struct Parts {
     pub source: Source,
     pub sockets: SocketSelection,
     pub health_ports: HealthPorts,
+    pub http: HttpLayer,
     pub announcer: Announcer,
     pub recorder: Recorder,
     pub dataplane: Dataplane,
@@ -320,6 +322,11 @@ impl Programmer {
         }
     }
 
+    /// The HTTP layer with its connections, which may outlive this agent's turn.
+    pub fn take_http(&mut self) -> HttpLayer {
+        std::mem::take(&mut self.parts.http)
+    }
+
     /// The last words. The datapath is left as it is.
     pub fn stopped(&self, signal: &str) {
         let bpffs = self.parts.config.bpffs.display();
@@ -337,6 +344,7 @@ impl Programmer {
             epoch,
             sockets,
             health_ports,
+            http,
             config,
             announcer,
             source,
@@ -360,8 +368,10 @@ impl Programmer {
             // Nobody is sent to a Pod elsewhere before its replies are met. What fails here fails below, too.
             let _ = places::attach(dataplane, &wanted.union(&places::still_there(host, attached)?).cloned().collect());
         }
+        problems.extend(http.prepare(&model.sites, dataplane)?);
         let before = dataplane.writes();
         dataplane.apply(&plan.writes)?;
+        http.retire(&model.sites);
         let writes = dataplane.writes() - before;
         attached.clone_from(&wanted);
         problems.extend(places::attach(dataplane, &wanted)?);

@@ -136,7 +136,7 @@ fn check_authority(parts: &request::Parts) -> Result<Option<Authority>, Refusal>
     let target = parts.uri.authority().map(|target| Authority::parse(target.as_str().as_bytes())).transpose()?;
     match (target, host) {
         (Some(target), Some(host)) if !target.is_same(&host, parts.uri.scheme()) => Err(Refusal::HostMismatch),
-        (None, None) | (Some(_), None) if parts.version == Version::HTTP_11 => Err(Refusal::MissingHost),
+        (_, None) if parts.version == Version::HTTP_11 => Err(Refusal::MissingHost),
         (None, None) if parts.version >= Version::HTTP_2 => Err(Refusal::MissingHost),
         (target, host) => Ok(target.or(host)),
     }

@@ -355,7 +355,7 @@ pub struct BackendRef {
 }
 
 /// What a backend speaks, within TLS or not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Speech {
     /// HTTP/1.1; within TLS whatever ALPN agrees on.
     #[default]

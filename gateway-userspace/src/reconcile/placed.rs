@@ -7,9 +7,9 @@ use gateway_common::SlotRange;
 use gateway_common::maps::MAX_SCHEDULE_SLOTS;
 
 use super::note::Matter;
-use super::schedule::Schedule;
 use super::slots::SlotRanges;
 use super::write::Write;
+use crate::schedule::Schedule;
 
 /// A schedule that lies in the slots.
 #[derive(Debug)]

@@ -35,8 +35,7 @@ pub fn scan(stream: &[u8]) -> Scanned {
         let progress = scanner.scan(std::slice::from_ref(byte));
         match (progress.released, held) {
             (0, None) if progress.scanned > 0 => held = Some(position),
-            (0, None) => {}
-            (0, Some(_)) => {}
+            (0, _) => {}
             (_, Some(start)) => {
                 messages.push(Message { start, body: position + 1, end: position + 1 });
                 held = None;

@@ -3,43 +3,59 @@
 //! Smuggling needs two readers who disagree about where a message ends. So whatever the tap lets through, these must all
 //! read alike. They are simple on purpose: they share no code with the tap, and keep to no rule that it relies on.
 
-/// What a reader makes of what the standard leaves open, or forbids.
+use std::fmt;
+
+/// What a reader may make of what the standard leaves open, or forbids.
 #[derive(Clone, Copy, Debug)]
-pub struct Reader {
+pub enum Leniency {
     /// LF alone ends a line.
-    pub lf_ends_lines: bool,
+    LfEndsLines,
     /// CR alone ends a line.
-    pub cr_ends_lines: bool,
+    CrEndsLines,
     /// `Content-Length` counts although there is `Transfer-Encoding`.
-    pub length_wins: bool,
+    LengthWins,
     /// Of several lengths the last one counts, not the first.
-    pub last_length_wins: bool,
+    LastLengthWins,
     /// A blank before the colon is dropped, where others take it for a part of the name.
-    pub trims_names: bool,
+    TrimsNames,
     /// A line that begins with a blank belongs to the one before, where others take it for a field.
-    pub unfolds: bool,
+    Unfolds,
     /// Any coding that contains "chunked" is chunked, where others want it alone.
-    pub finds_chunked: bool,
+    FindsChunked,
     /// Only the leading digits of a number count, where others take 0 for one with anything else in it.
-    pub takes_leading_digits: bool,
+    TakesLeadingDigits,
+}
+
+const LENIENCIES: [Leniency; 8] = [
+    Leniency::LfEndsLines,
+    Leniency::CrEndsLines,
+    Leniency::LengthWins,
+    Leniency::LastLengthWins,
+    Leniency::TrimsNames,
+    Leniency::Unfolds,
+    Leniency::FindsChunked,
+    Leniency::TakesLeadingDigits,
+];
+
+/// A reader with some of them.
+#[derive(Clone, Copy)]
+pub struct Reader(u8);
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("reader ")?;
+        formatter.debug_set().entries(LENIENCIES.iter().filter(|leniency| self.is(**leniency))).finish()
+    }
 }
 
 impl Reader {
     /// Every combination.
     pub fn all() -> impl Iterator<Item = Self> {
-        (0..=u8::MAX).map(|bits| {
-            let bit = |index: u8| bits & (1 << index) != 0;
-            Self {
-                lf_ends_lines: bit(0),
-                cr_ends_lines: bit(1),
-                length_wins: bit(2),
-                last_length_wins: bit(3),
-                trims_names: bit(4),
-                unfolds: bit(5),
-                finds_chunked: bit(6),
-                takes_leading_digits: bit(7),
-            }
-        })
+        (0..=u8::MAX).map(Self)
+    }
+
+    fn is(self, leniency: Leniency) -> bool {
+        self.0 & (1 << leniency as u8) != 0
     }
 
     /// Positions behind the complete messages of a stream.
@@ -63,17 +79,21 @@ impl Reader {
                 // Empty lines before a request line are skipped.
                 [] if lines.is_empty() => {}
                 [] => break,
-                [b' ' | b'\t', ..] if self.unfolds && lines.len() > 1 => lines.last_mut()?.extend_from_slice(line),
+                [b' ' | b'\t', ..] if self.is(Leniency::Unfolds) && lines.len() > 1 => {
+                    lines.last_mut()?.extend_from_slice(line);
+                }
                 line => lines.push(line.to_vec()),
             }
         }
         let body = &stream[position..];
         let is_chunked = self.values(&lines, "transfer-encoding").any(|value| self.is_chunked(value));
         let mut lengths = self.values(&lines, "content-length");
-        let length = if self.last_length_wins { lengths.last() } else { lengths.next() };
+        let length = if self.is(Leniency::LastLengthWins) { lengths.last() } else { lengths.next() };
         let length = length.map(|value| self.number(value, 10));
         match length {
-            Some(length) if self.length_wins || !is_chunked => (body.len() >= length).then_some(position + length),
+            Some(length) if self.is(Leniency::LengthWins) || !is_chunked => {
+                (body.len() >= length).then_some(position + length)
+            }
             _ if is_chunked => Some(position + self.chunks(body)?),
             _ => Some(position),
         }
@@ -83,8 +103,8 @@ impl Reader {
     fn line(self, stream: &[u8]) -> Option<(&[u8], usize)> {
         (0..stream.len()).find_map(|end| match stream[end] {
             b'\r' if stream.get(end + 1) == Some(&b'\n') => Some((&stream[..end], end + 2)),
-            b'\r' if self.cr_ends_lines && end + 1 < stream.len() => Some((&stream[..end], end + 1)),
-            b'\n' if self.lf_ends_lines => Some((&stream[..end], end + 1)),
+            b'\r' if self.is(Leniency::CrEndsLines) && end + 1 < stream.len() => Some((&stream[..end], end + 1)),
+            b'\n' if self.is(Leniency::LfEndsLines) => Some((&stream[..end], end + 1)),
             _ => None,
         })
     }
@@ -92,20 +112,24 @@ impl Reader {
     fn values<'a>(self, lines: &'a [Vec<u8>], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         lines.iter().skip(1).filter_map(move |line| {
             let colon = line.iter().position(|&byte| byte == b':')?;
-            let found = if self.trims_names { line[..colon].trim_ascii() } else { &line[..colon] };
+            let found = if self.is(Leniency::TrimsNames) { line[..colon].trim_ascii() } else { &line[..colon] };
             found.eq_ignore_ascii_case(name.as_bytes()).then(|| line[colon + 1..].trim_ascii())
         })
     }
 
     fn is_chunked(self, value: &[u8]) -> bool {
         let value = value.to_ascii_lowercase();
-        if self.finds_chunked { value.windows(7).any(|part| part == b"chunked") } else { value == b"chunked" }
+        if self.is(Leniency::FindsChunked) {
+            value.windows(7).any(|part| part == b"chunked")
+        } else {
+            value == b"chunked"
+        }
     }
 
     fn number(self, value: &[u8], radix: u32) -> usize {
         let text = String::from_utf8_lossy(value);
         let digits = text.find(|c: char| !c.is_digit(radix)).map_or(&*text, |end| &text[..end]);
-        let counts = self.takes_leading_digits || digits.len() == text.len();
+        let counts = self.is(Leniency::TakesLeadingDigits) || digits.len() == text.len();
         // Beyond any stream here, and never an overflow.
         if counts { usize::from_str_radix(digits, radix).unwrap_or(0).min(1 << 40) } else { 0 }
     }

@@ -10,6 +10,7 @@ mod firewall;
 mod guard;
 mod guests;
 mod handover;
+mod http;
 mod lifetime;
 mod manifests;
 mod neighbours;

@@ -40,10 +40,9 @@ pub enum Next {
 pub struct Head {
     stage: Stage,
     is_http_1_0: bool,
-    is_connect: bool,
-    has_upgrade: bool,
-    length: Option<u64>,
-    is_chunked: bool,
+    asks_to_switch: bool,
+    /// None as long as no field says how the body is framed.
+    body: Option<Body>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,8 +94,7 @@ impl Head {
     }
 
     fn framing(&self) -> Framing {
-        let body = if self.is_chunked { Body::Chunked } else { Body::Length(self.length.unwrap_or(0)) };
-        Framing { body, asks_to_switch: self.is_connect || self.has_upgrade }
+        Framing { body: self.body.unwrap_or(Body::Length(0)), asks_to_switch: self.asks_to_switch }
     }
 
     fn read_request_line(&mut self, line: &[u8]) -> Result<(), Violation> {
@@ -121,7 +119,7 @@ impl Head {
             b"HTTP/1.0" => true,
             _ => return Err(Violation::Version),
         };
-        self.is_connect = method == b"CONNECT";
+        self.asks_to_switch = method == b"CONNECT";
         self.stage = Stage::FirstField;
         Ok(())
     }
@@ -138,33 +136,30 @@ impl Head {
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.read_transfer_encoding(value)
         } else {
-            self.has_upgrade |= name.eq_ignore_ascii_case(b"upgrade");
+            self.asks_to_switch |= name.eq_ignore_ascii_case(b"upgrade");
             Ok(())
         }
     }
 
     fn read_content_length(&mut self, value: &[u8]) -> Result<(), Violation> {
-        if self.is_chunked {
-            return Err(Violation::LengthAndCoding);
+        match self.body {
+            Some(Body::Chunked) => return Err(Violation::LengthAndCoding),
+            Some(Body::Length(_)) => return Err(Violation::RepeatedContentLength),
+            None if value.contains(&b',') => return Err(Violation::RepeatedContentLength),
+            None => {}
         }
-        if self.length.is_some() || value.contains(&b',') {
-            return Err(Violation::RepeatedContentLength);
-        }
-        self.length = Some(decimal(value).ok_or(Violation::ContentLength)?);
+        self.body = Some(Body::Length(decimal(value).ok_or(Violation::ContentLength)?));
         Ok(())
     }
 
     fn read_transfer_encoding(&mut self, value: &[u8]) -> Result<(), Violation> {
-        if self.length.is_some() {
-            return Err(Violation::LengthAndCoding);
+        match self.body {
+            Some(Body::Length(_)) => return Err(Violation::LengthAndCoding),
+            None if self.is_http_1_0 => return Err(Violation::CodingInOldVersion),
+            None if value.eq_ignore_ascii_case(b"chunked") => {}
+            None | Some(Body::Chunked) => return Err(Violation::TransferEncoding),
         }
-        if self.is_http_1_0 {
-            return Err(Violation::CodingInOldVersion);
-        }
-        if self.is_chunked || !value.eq_ignore_ascii_case(b"chunked") {
-            return Err(Violation::TransferEncoding);
-        }
-        self.is_chunked = true;
+        self.body = Some(Body::Chunked);
         Ok(())
     }
 }

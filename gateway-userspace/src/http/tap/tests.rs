@@ -195,7 +195,7 @@ async fn what_a_refused_client_has_sent_is_read_before_the_end() {
 }
 
 /// Echoes what comes over an upgraded connection.
-async fn echo(request: Request<Incoming>, handle: Handle) -> Result<Response<Empty<&'static [u8]>>, Infallible> {
+fn echo(request: Request<Incoming>, handle: &Handle) -> Response<Empty<&'static [u8]>> {
     tokio::spawn(async move {
         let mut stream = TokioIo::new(hyper::upgrade::on(request).await.unwrap());
         let mut bytes = [0; 16];
@@ -204,14 +204,15 @@ async fn echo(request: Request<Incoming>, handle: Handle) -> Result<Response<Emp
     });
     handle.decide(Verdict::Upgraded);
     let response = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS).header("connection", "upgrade");
-    Ok(response.header("upgrade", "x").body(Empty::new()).unwrap())
+    response.header("upgrade", "x").body(Empty::new()).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_upgraded_connection_of_hyper_gets_what_came_with_the_request() {
     let (mut client, tap) = tapped();
     let handle = tap.handle();
-    let service = hyper::service::service_fn(move |request| echo(request, handle.clone()));
+    let service =
+        hyper::service::service_fn(move |request| std::future::ready(Ok::<_, Infallible>(echo(request, &handle))));
     let server = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(tap), service);
     let server = tokio::spawn(server.with_upgrades());
 

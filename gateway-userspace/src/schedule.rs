@@ -2,7 +2,8 @@
 //!
 //! The order is that of Tijdeman's chairman assignment ("The chairman assignment problem", Discrete Mathematics 32,
 //! 1980): after any number of steps from the beginning, what a member has had differs from its due by less than one.
-//! It depends on nothing but the weights and their order. It costs O(slots × log members).
+//! It depends on nothing but the weights and their order. It costs O(slots × log members). The kernel's maps and the HTTP
+//! layer walk the same order, each with a cursor of its own.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;

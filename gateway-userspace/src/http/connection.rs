@@ -1,0 +1,351 @@
+//! One connection of a client: finds out what it is, and serves it until it ends.
+//!
+//! Its frontend is its local address. In the clear it is HTTP/1.1, or HTTP/2 by prior knowledge; a `ClientHello` names the
+//! listener, which says whether TLS ends here and what is within. Requests always meet the current snapshot; a connection
+//! only ends early, and gently, if its listener is gone.
+
+mod exchange;
+mod sniff;
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use gateway_common::FrontendKey;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+pub use self::exchange::Exchange;
+use self::sniff::Spoken;
+use super::access_log;
+use super::client_hello;
+use super::forward;
+use super::forwarded::Forwarded;
+use super::passthrough;
+use super::prefixed::Prefixed;
+use super::reject::Reason;
+use super::server::{Admitted, Worker};
+use super::snapshot::LiveSite;
+use super::tap::{self, Tap, Violation};
+use crate::model::http::Handling;
+
+/// Bytes that a client may send on a stream, and on a connection, before a backend takes them.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// Bytes of answers that wait on a stream for the client.
+const SEND_BUFFER: usize = 256 << 10;
+
+/// The alert for a name that nobody here has (RFC 6066, 3: fatal, `unrecognized_name`), as a record.
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// A connection of a client, as its requests know it.
+#[derive(Debug)]
+pub struct Connection {
+    /// The worker that serves it.
+    pub worker: Arc<Worker>,
+    /// The frontend that it was made to.
+    pub frontend: FrontendKey,
+    /// The client.
+    pub peer: SocketAddr,
+    /// The frontend's address and port.
+    pub local: SocketAddr,
+    /// The listener's name, if TLS ended for it.
+    pub listener: Option<String>,
+    /// What backends are told of it.
+    pub forwarded: Forwarded,
+    /// The judge of its bytes, for HTTP/1.1.
+    pub tap: Option<tap::Handle>,
+    /// Requests that have not ended, and what they have become.
+    active: AtomicUsize,
+    /// The place that it takes among all.
+    _admitted: Admitted,
+}
+
+impl Connection {
+    /// What is served here now.
+    pub fn site(&self) -> Option<Arc<LiveSite>> {
+        self.worker.live.site(&self.frontend)
+    }
+
+    /// It is in use until the answer is dropped.
+    pub fn busy(self: &Arc<Self>) -> Busy {
+        self.active.fetch_add(1, Relaxed);
+        Busy(Arc::clone(self))
+    }
+
+    /// Counts and logs that the client's bytes were refused before they were a request.
+    fn note_violation(&self, violation: Violation) {
+        self.worker.counters.reject(Reason::BadRequest);
+        tracing::debug!(peer = %self.peer, violation = violation.name(), "the client's bytes are refused");
+        if let Some(lines) = &self.worker.lines {
+            let mut record = access_log::begin(self.peer, self.local, self.listener.is_some());
+            record.status = Reason::BadRequest.status().as_u16();
+            record.reason = Some(Reason::BadRequest);
+            record.detail = violation.name();
+            lines.add(&record);
+        }
+    }
+}
+
+/// A use of a connection.
+#[derive(Debug)]
+pub struct Busy(Arc<Connection>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Relaxed);
+    }
+}
+
+/// What is known of a connection before it is served.
+pub struct Arrival {
+    /// The worker that accepted it.
+    pub worker: Arc<Worker>,
+    /// The frontend that it was made to.
+    pub frontend: FrontendKey,
+    /// The client.
+    pub peer: SocketAddr,
+    /// The frontend's address and port.
+    pub local: SocketAddr,
+    /// The place that it takes among all.
+    pub admitted: Admitted,
+}
+
+impl Arrival {
+    fn connection(self, listener: Option<String>, tap: Option<tap::Handle>) -> Arc<Connection> {
+        let Self { worker, frontend, peer, local, admitted } = self;
+        let forwarded = Forwarded::new(peer, local, listener.is_some(), &worker.options.trusted_proxies);
+        Arc::new(Connection {
+            worker,
+            frontend,
+            peer,
+            local,
+            listener,
+            forwarded,
+            tap,
+            active: AtomicUsize::new(0),
+            _admitted: admitted,
+        })
+    }
+
+    fn reject(&self, reason: Reason) {
+        self.worker.counters.reject(reason);
+        tracing::debug!(peer = %self.peer, frontend = %self.frontend, reason = reason.name(), "connection refused");
+    }
+}
+
+/// Serves a connection until it ends.
+pub async fn serve(arrival: Arrival, stream: TcpStream) {
+    let Some(site) = arrival.worker.live.site(&arrival.frontend) else { return arrival.reject(Reason::NoSite) };
+    if site.is_tls() {
+        Box::pin(serve_tls(arrival, stream, site)).await;
+    } else {
+        Box::pin(serve_clear(arrival, stream, site.gone.clone())).await;
+    }
+}
+
+async fn serve_clear(arrival: Arrival, mut stream: TcpStream, gone: CancellationToken) {
+    let limit = arrival.worker.options.header_timeout;
+    let spoken = tokio::select! {
+        spoken = tokio::time::timeout(limit, sniff::read(&mut stream)) => spoken,
+        () = gone.cancelled() => return,
+        () = arrival.worker.drain.cancelled() => return,
+    };
+    match spoken {
+        Ok(Ok((Spoken::Http1, prefix))) => serve_http1(arrival, Prefixed::new(prefix, stream), None, gone).await,
+        Ok(Ok((Spoken::Http2, prefix))) => serve_http2(arrival, Prefixed::new(prefix, stream), None, gone).await,
+        Ok(Err(_)) | Err(_) => {}
+    }
+}
+
+async fn serve_tls(arrival: Arrival, mut stream: TcpStream, site: Arc<LiveSite>) {
+    let limit = arrival.worker.options.handshake_timeout;
+    let hello = match client_hello::read(&mut stream, limit).await {
+        Ok(hello) => hello,
+        Err(error) => {
+            tracing::debug!(peer = %arrival.peer, %error, "no TLS");
+            return arrival.reject(Reason::TlsHandshake);
+        }
+    };
+    let name = hello.server_name.as_deref().unwrap_or_default();
+    let Some(index) = site.router.secure_listener(name) else {
+        arrival.reject(Reason::NoListener);
+        let _ = stream.write_all(&UNRECOGNIZED_NAME).await;
+        let _ = stream.shutdown().await;
+        return;
+    };
+    let stream = Prefixed::new(hello.bytes, stream);
+    let outcome = match &site.site.listeners[index].handling {
+        Handling::TlsPassthrough(_) => relay(&arrival, stream, site, index, name).await,
+        Handling::TlsTerminate(..) => match terminate(&site, index, stream, limit).await {
+            Ok(stream) => relay(&arrival, stream, site, index, name).await,
+            Err(reason) => Err(reason),
+        },
+        Handling::Https(..) => match terminate(&site, index, stream, limit).await {
+            Ok(stream) => {
+                let serving = serve_https(arrival, stream, &site, index);
+                drop(site);
+                return serving.await;
+            }
+            Err(reason) => Err(reason),
+        },
+        Handling::Http(_) => Err(Reason::NoListener),
+    };
+    if let Err(reason) = outcome {
+        arrival.reject(reason);
+    }
+}
+
+/// Ends TLS by a listener's certificates.
+async fn terminate(
+    site: &LiveSite,
+    listener: usize,
+    stream: Prefixed<TcpStream>,
+    limit: Duration,
+) -> Result<TlsStream<Prefixed<TcpStream>>, Reason> {
+    let tls = site.listeners[listener].tls.as_ref().ok_or(Reason::NoListener)?;
+    let accepting = TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream);
+    let accepted = tokio::time::timeout(limit, accepting).await;
+    accepted.ok().and_then(Result::ok).ok_or(Reason::TlsHandshake)
+}
+
+async fn relay(
+    arrival: &Arrival,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    site: Arc<LiveSite>,
+    listener: usize,
+    name: &str,
+) -> Result<(), Reason> {
+    let backend = passthrough::connect(&arrival.worker, &site, listener, name).await?;
+    // The connection may outlive many versions of the site, and must not keep this one.
+    drop(site);
+    passthrough::relay(stream, backend).await;
+    Ok(())
+}
+
+fn serve_https(
+    arrival: Arrival,
+    stream: TlsStream<Prefixed<TcpStream>>,
+    site: &LiveSite,
+    listener: usize,
+) -> impl Future<Output = ()> + use<> {
+    let name = Some(site.site.listeners[listener].name.clone());
+    let gone = site.listeners[listener].gone.clone();
+    async move {
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            serve_http2(arrival, stream, name, gone).await;
+        } else {
+            serve_http1(arrival, stream, name, gone).await;
+        }
+    }
+}
+
+async fn serve_http1<S>(arrival: Arrival, stream: S, listener: Option<String>, gone: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let options = Arc::clone(&arrival.worker.options);
+    let drain = arrival.worker.drain.clone();
+    let stream = Tap::new(stream, options.max_header_bytes as usize);
+    let connection = arrival.connection(listener, Some(stream.handle()));
+    let service = service_fn({
+        let connection = Arc::clone(&connection);
+        move |request| forward::handle(Arc::clone(&connection), request)
+    });
+    let mut serving = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(options.header_timeout)
+            .max_headers(options.max_headers)
+            .max_buf_size((options.max_header_bytes as usize).max(8 << 10))
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
+    );
+    let outcome = tokio::select! {
+        outcome = serving.as_mut() => outcome,
+        () = ended(&gone, &drain) => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Some(violation) = connection.tap.as_ref().and_then(tap::Handle::violation) {
+        connection.note_violation(violation);
+    } else if let Err(error) = outcome {
+        tracing::debug!(peer = %connection.peer, %error, "a client's connection broke off");
+    }
+}
+
+async fn serve_http2<S>(arrival: Arrival, stream: S, listener: Option<String>, gone: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let options = Arc::clone(&arrival.worker.options);
+    let drain = arrival.worker.drain.clone();
+    let connection = arrival.connection(listener, None);
+    let service = service_fn({
+        let connection = Arc::clone(&connection);
+        move |request| forward::handle(Arc::clone(&connection), request)
+    });
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .enable_connect_protocol()
+        .max_concurrent_streams(options.max_streams)
+        .max_header_list_size(options.max_header_bytes)
+        .max_pending_accept_reset_streams(options.max_pending_resets)
+        .max_local_error_reset_streams(options.max_error_resets)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(options.ping_interval)
+        .keep_alive_timeout(options.ping_timeout);
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let outcome = tokio::select! {
+        outcome = serving.as_mut() => outcome,
+        () = ended(&gone, &drain) => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+        () = idle(&connection, options.http2_idle_timeout) => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(peer = %connection.peer, %error, "a client's connection broke off");
+    }
+}
+
+/// Waits until a connection shall end: its listener is gone, or all is to stop.
+async fn ended(gone: &CancellationToken, drain: &CancellationToken) {
+    tokio::select! {
+        () = gone.cancelled() => {}
+        () = drain.cancelled() => {}
+    }
+}
+
+/// Waits until a connection has had no request for so long. hyper knows no such limit for HTTP/2.
+async fn idle(connection: &Connection, limit: Duration) {
+    let mut since = Instant::now();
+    let mut seen = usize::MAX;
+    loop {
+        tokio::time::sleep(limit / 4).await;
+        let active = connection.active.load(Relaxed);
+        if active > 0 || seen != active {
+            since = Instant::now();
+        }
+        seen = active;
+        if since.elapsed() >= limit {
+            return;
+        }
+    }
+}

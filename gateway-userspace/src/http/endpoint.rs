@@ -1,0 +1,227 @@
+//! A backend as the HTTP layer meets it: its address, what it speaks, its connections, and how it has behaved.
+//!
+//! Its identity is the Pod's, with what is spoken there. It lives from snapshot to snapshot as long as any site names it;
+//! then its idle connections end at once and nothing new goes there, while requests on their way run to their end.
+//! Every worker has a pool of its own, so that no two of them wait for each other.
+
+mod connect;
+mod pool;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use hyper::{Request, Response};
+
+pub use self::connect::{Failure, RawStream, connect_stream};
+use self::pool::{Pool, Wire};
+use super::body::RequestBody;
+use super::options::Options;
+use super::server::Worker;
+use super::tls::ClientTls;
+use crate::model::Backend;
+use crate::model::http::Speech;
+
+/// Failures in a row after which a backend is left out for a while.
+const FAILURES_UNTIL_EJECTED: u32 = 5;
+
+/// For how long it is left out.
+const EJECTION: Duration = Duration::from_secs(10);
+
+/// What makes an endpoint the same as an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EndpointKey {
+    /// The backend.
+    pub backend: Backend,
+    /// What is spoken there.
+    pub speech: Speech,
+    /// The TLS there, by the number of its configuration; 0: none.
+    pub tls: u64,
+}
+
+/// A backend with its connections.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Its identity.
+    pub key: EndpointKey,
+    /// Where it is.
+    pub address: SocketAddr,
+    tls: Option<Arc<ClientTls>>,
+    /// Idle connections of HTTP/1.1 that a worker keeps.
+    max_idle: usize,
+    workers: Box<[PerWorker]>,
+    is_gone: AtomicBool,
+    /// Whether the last TLS handshake agreed on HTTP/2.
+    agreed_on_http2: AtomicBool,
+    failures: AtomicU32,
+    /// Until when it is left out, in milliseconds of `now_ms`.
+    ejected_until_ms: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct PerWorker {
+    pool: Mutex<Pool>,
+    /// Held while a connection of HTTP/2 is made, so that those who come meanwhile share it.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+impl Endpoint {
+    /// An endpoint without connections.
+    pub fn new(key: EndpointKey, tls: Option<Arc<ClientTls>>, options: &Options) -> Self {
+        Self {
+            key,
+            address: SocketAddr::new(key.backend.address.to_ip(), key.backend.port.get()),
+            tls,
+            max_idle: options.backend_idle_connections,
+            workers: (0..options.workers).map(|_| PerWorker::default()).collect(),
+            is_gone: AtomicBool::new(false),
+            agreed_on_http2: AtomicBool::new(false),
+            failures: AtomicU32::new(0),
+            ejected_until_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// No site names it any more: idle connections end now, the others with their requests.
+    pub fn close(&self) {
+        self.is_gone.store(true, Relaxed);
+        for worker in &self.workers {
+            lock(&worker.pool).clear();
+        }
+    }
+
+    /// Whether it has not failed so often of late that it is better left out.
+    pub fn is_healthy(&self) -> bool {
+        let until = self.ejected_until_ms.load(Relaxed);
+        until == 0 || now_ms() >= until
+    }
+
+    /// It could not be reached, or ended a connection without answer.
+    pub fn note_failure(&self) {
+        if self.failures.fetch_add(1, Relaxed) + 1 >= FAILURES_UNTIL_EJECTED {
+            self.ejected_until_ms.store(now_ms() + EJECTION.as_millis() as u64, Relaxed);
+        }
+    }
+
+    /// It answered.
+    pub fn note_success(&self) {
+        if self.failures.load(Relaxed) != 0 {
+            self.failures.store(0, Relaxed);
+            self.ejected_until_ms.store(0, Relaxed);
+        }
+    }
+
+    /// Ends connections that were idle for too long.
+    pub fn sweep(&self, worker: usize, options: &Options) {
+        lock(&self.workers[worker].pool).sweep(options.backend_idle_timeout);
+    }
+
+    /// How many connections are in all pools.
+    pub fn pooled(&self) -> usize {
+        self.workers.iter().map(|worker| lock(&worker.pool).len()).sum()
+    }
+
+    /// A connection for one request: one that is there, or a new one. `fresh` wants a new one in any case.
+    pub async fn lease(self: &Arc<Self>, worker: &Worker, fresh: bool) -> Result<Lease, Failure> {
+        if !fresh && let Some(wire) = self.pool(worker.index).take() {
+            return Ok(self.leased(worker.index, wire, true));
+        }
+        if self.shares_connections() {
+            let _connecting = self.workers[worker.index].connecting.lock().await;
+            if !fresh && let Some(wire) = self.pool(worker.index).take() {
+                return Ok(self.leased(worker.index, wire, true));
+            }
+            return Box::pin(self.connect(worker)).await;
+        }
+        Box::pin(self.connect(worker)).await
+    }
+
+    /// A connection of HTTP/1.1 that goes over to another protocol, and never comes back.
+    pub async fn lease_for_upgrade(self: &Arc<Self>, worker: &Worker) -> Result<Lease, Failure> {
+        let wire = connect::http1(self, worker).await?;
+        Ok(self.leased(worker.index, wire, false))
+    }
+
+    async fn connect(self: &Arc<Self>, worker: &Worker) -> Result<Lease, Failure> {
+        let wire = connect::any(self, worker).await?;
+        self.agreed_on_http2.store(wire.is_shared(), Relaxed);
+        if let Some(shared) = wire.share()
+            && !self.is_gone.load(Relaxed)
+        {
+            self.pool(worker.index).add_shared(shared);
+        }
+        Ok(self.leased(worker.index, wire, false))
+    }
+
+    fn leased(self: &Arc<Self>, worker: usize, wire: Wire, is_reused: bool) -> Lease {
+        Lease { endpoint: Arc::clone(self), worker, wire, is_reused }
+    }
+
+    /// Whether one connection serves many requests at a time.
+    fn shares_connections(&self) -> bool {
+        match self.key.speech {
+            Speech::Http2 => true,
+            Speech::Http => self.agreed_on_http2.load(Relaxed),
+            Speech::WebSocket => false,
+        }
+    }
+
+    fn pool(&self, worker: usize) -> MutexGuard<'_, Pool> {
+        lock(&self.workers[worker].pool)
+    }
+}
+
+fn lock(pool: &Mutex<Pool>) -> MutexGuard<'_, Pool> {
+    pool.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Milliseconds since the first call, and one.
+fn now_ms() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_millis() as u64 + 1
+}
+
+/// A connection to an endpoint, for one request.
+#[derive(Debug)]
+pub struct Lease {
+    endpoint: Arc<Endpoint>,
+    worker: usize,
+    wire: Wire,
+    /// Whether it has carried requests before: it may have been ended by the backend without our knowing.
+    pub is_reused: bool,
+}
+
+impl Lease {
+    /// Whether it is HTTP/2.
+    pub fn is_http2(&self) -> bool {
+        self.wire.is_shared()
+    }
+
+    /// Sends the request. The error holds it again if nothing of it was sent.
+    pub async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        match &mut self.wire {
+            Wire::Http1(sender) => sender.try_send_request(request).await,
+            Wire::Http2(shared) => shared.sender().try_send_request(request).await,
+        }
+    }
+
+    /// The answer was read to its end: the connection may carry another request.
+    pub fn give_back(self) {
+        let Self { endpoint, worker, wire, .. } = self;
+        if let Wire::Http1(sender) = wire
+            && !endpoint.is_gone.load(Relaxed)
+        {
+            let mut pool = endpoint.pool(worker);
+            pool.put(sender, endpoint.max_idle);
+            // Between the question and the lock the endpoint may have gone: nobody would end this connection then.
+            if endpoint.is_gone.load(Relaxed) {
+                pool.clear();
+            }
+        }
+    }
+}

@@ -1,0 +1,462 @@
+//! Carries one request to a backend and its answer back.
+//!
+//! The story of a request: is it well formed, where does it belong, who serves it, what is it told, and what comes back.
+//! Attempts follow each other as `retry` allows. Whatever goes wrong is a [`Reason`], which `reject` alone makes an answer.
+
+mod outgoing;
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use hyper::body::{Body, Incoming};
+use hyper::header::{EXPECT, HOST, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Request, Response, StatusCode, Uri, Version};
+
+pub use self::outgoing::Outgoing;
+use super::body::{BodyError, ClientBody, Gate, RequestBody, ResponseBody};
+use super::connection::{Connection, Exchange};
+use super::endpoint::{Endpoint, Failure, Lease};
+use super::filters::{Changes, Outcome, Scene};
+use super::framing::{self, hop_by_hop, hop_by_hop::Hops};
+use super::mirror;
+use super::path;
+use super::pick::{Choice, Reference};
+use super::reject::{self, Reason};
+use super::retry::Tries;
+use super::router::{self, Found};
+use super::session;
+use super::snapshot::{LiveFilters, LiveMirror, LiveRule, LiveSite};
+use super::tap::{self, Verdict};
+use super::upgrade;
+use crate::model::http::{BackendRef, Rule};
+
+/// Serves a request. Never fails: what goes wrong is an answer.
+pub async fn handle(
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let mut exchange = Exchange::begin(connection, &request);
+    let asks_to_switch = tap::asks_to_switch(request.method(), request.headers());
+    let served = serve(&mut exchange, request).await;
+    let mut response = served.unwrap_or_else(|reason| {
+        exchange.fail(reason);
+        reject::response(reason, exchange.is_grpc)
+    });
+    if asks_to_switch && let Some(tap) = &exchange.connection.tap {
+        let has_switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        tap.decide(if has_switched { Verdict::Upgraded } else { Verdict::Refused });
+    }
+    exchange.note_response(response.status().as_u16());
+    response.body_mut().attach(exchange);
+    Ok(response)
+}
+
+async fn serve(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Response<ResponseBody>, Reason> {
+    let (mut parts, body) = request.into_parts();
+    let authority = framing::check(&parts, framing::Rules::default()).map_err(|refusal| refused(exchange, refusal))?;
+    let host = authority.as_ref().map_or("", |authority| authority.host.as_str());
+    exchange.note_host(host);
+    normalize(&mut parts)?;
+
+    let site = exchange.connection.site().ok_or(Reason::NoSite)?;
+    let listener = listener(exchange, &site, host)?;
+    let found = find(&site, listener, host, &parts).ok_or(Reason::NoRoute)?;
+    let (route, rule, live) = site.rule(listener, found).ok_or(Reason::NoRoute)?;
+    exchange.is_grpc |= rule.is_grpc;
+    exchange.note_place(&site.site.listeners[listener].name, &route.owner, || {
+        rule.name.clone().unwrap_or_else(|| found.rule.to_string())
+    });
+
+    let asked = upgrade::wanted(&parts);
+    let shown = rule.session.as_ref().and_then(|session| session::shown(session, &parts.headers));
+    let hops = hop_by_hop::strip(&mut parts.headers);
+    tell(exchange, &mut parts);
+    let scene = Scene {
+        scheme: exchange.connection.forwarded.scheme(),
+        host,
+        port: exchange.connection.local.port(),
+        matched_prefix: site.router.matched_prefix(listener, found),
+    };
+    let changes = match apply(&live.filters, &mut parts, &scene)? {
+        Applied::Changed(changes) => changes,
+        Applied::Answer(answer) => return Ok(answer.map(|()| ResponseBody::empty())),
+    };
+    let mut target = choose(rule, live, shown, changes)?;
+    let filters = &live.reference_filters[target.index];
+    match apply(filters, &mut parts, &scene)? {
+        Applied::Changed(changes) => target.changes[1] = changes,
+        Applied::Answer(answer) => return Ok(answer.map(|()| ResponseBody::empty())),
+    }
+    if let Some(asked) = asked {
+        return Box::pin(upgrade::serve(exchange, parts, body, &hops, &target, asked)).await;
+    }
+    let outgoing = prepare(exchange, parts, body, &hops, &target);
+    let answer = attempts(exchange, outgoing, &target).await?;
+    Ok(target.answer(exchange, answer))
+}
+
+fn refused(exchange: &mut Exchange, refusal: framing::Refusal) -> Reason {
+    exchange.note_detail(refusal.name());
+    match refusal {
+        framing::Refusal::ConnectNotAllowed => Reason::ConnectRefused,
+        _ => Reason::BadRequest,
+    }
+}
+
+/// Brings the path into the form that is matched and sent on. That of `OPTIONS *` stays.
+fn normalize(parts: &mut Parts) -> Result<(), Reason> {
+    if parts.uri.path() == "*" {
+        return Ok(());
+    }
+    let Cow::Owned(path) = path::normalize(parts.uri.path()).map_err(|_| Reason::BadRequest)? else { return Ok(()) };
+    let target = match parts.uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    let mut uri = std::mem::take(&mut parts.uri).into_parts();
+    uri.path_and_query = Some(target.parse().map_err(|_| Reason::BadRequest)?);
+    parts.uri = Uri::from_parts(uri).map_err(|_| Reason::BadRequest)?;
+    Ok(())
+}
+
+/// The listener for a request. Within TLS it must be that of the connection: a client that found two hosts in one
+/// certificate is told to open another connection (RFC 9110, 15.5.20).
+fn listener(exchange: &Exchange, site: &LiveSite, host: &str) -> Result<usize, Reason> {
+    let Some(name) = &exchange.connection.listener else {
+        return site.router.plain_listener(host).ok_or(Reason::NoRoute);
+    };
+    let own = site.listener_named(name).ok_or(Reason::Misdirected)?;
+    match site.router.secure_listener(host) {
+        Some(listener) if listener == own => Ok(listener),
+        Some(_) => Err(Reason::Misdirected),
+        None => Err(Reason::NoRoute),
+    }
+}
+
+fn find(site: &LiveSite, listener: usize, host: &str, parts: &Parts) -> Option<Found> {
+    let path = if parts.uri.path() == "*" { "/" } else { parts.uri.path() };
+    let (query, method, headers) = (parts.uri.query(), &parts.method, &parts.headers);
+    site.router.find(listener, &router::Request { host, path, query, method, headers })
+}
+
+/// Tells the backend who asks. HTTP/2 says in the target what HTTP/1.1 says in `Host`; behind here it is always there.
+fn tell(exchange: &Exchange, parts: &mut Parts) {
+    if let Some(authority) = parts.uri.authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        parts.headers.insert(HOST, host);
+    }
+    if parts.version >= Version::HTTP_2 {
+        // Nobody waits for "100 Continue" there, and hyper would not send it.
+        parts.headers.remove(EXPECT);
+    }
+    exchange.connection.forwarded.tell(&mut parts.headers);
+}
+
+/// What filters made of a request.
+enum Applied {
+    Changed(Changes),
+    Answer(Response<()>),
+}
+
+fn apply(live: &LiveFilters, parts: &mut Parts, scene: &Scene<'_>) -> Result<Applied, Reason> {
+    match live.filters.on_request(parts, scene) {
+        Outcome::Forward(changes) => Ok(Applied::Changed(changes)),
+        Outcome::Answer(answer) => Ok(Applied::Answer(answer)),
+        Outcome::Broken => Err(Reason::BrokenFilter),
+    }
+}
+
+/// Where a request goes, and by which rule.
+pub struct Target<'a> {
+    rule: &'a Rule,
+    live: &'a LiveRule,
+    /// The reference, by its place in the rule, in the model, and ready.
+    index: usize,
+    backend: &'a BackendRef,
+    reference: &'a Reference,
+    /// The backend that comes first.
+    pub choice: Choice,
+    shown: Option<session::Token>,
+    /// What the filters of the rule, and those of the reference, want beside what they did.
+    changes: [Changes; 2],
+}
+
+fn choose<'a>(
+    rule: &'a Rule,
+    live: &'a LiveRule,
+    shown: Option<session::Token>,
+    changes: Changes,
+) -> Result<Target<'a>, Reason> {
+    let stays = shown.and_then(|token| live.sessions.get(&token.backend)).copied();
+    let index = stays.map_or_else(|| live.references.choose(), |(index, _)| Ok(index))?;
+    let (backend, reference) = (&rule.backends[index], &live.references.all[index]);
+    let choice = stays.map_or_else(|| reference.choose(), |(_, member)| Ok(reference.stay(member)))?;
+    Ok(Target { rule, live, index, backend, reference, choice, shown, changes: [changes, Changes::default()] })
+}
+
+/// The request as the backend shall see it, whichever member it is.
+fn prepare(exchange: &Exchange, parts: Parts, body: Incoming, hops: &Hops, target: &Target<'_>) -> Outgoing {
+    let mut client_body = (!body.is_end_stream()).then(|| {
+        // A stream of HTTP/2 may be silent for as long as it likes; its connection is asked whether it is there.
+        let pause = (parts.version < Version::HTTP_2).then_some(exchange.connection.worker.options.body_timeout);
+        Box::new(ClientBody::new(body, pause, exchange.upload()))
+    });
+    let mut outgoing = target.outgoing(exchange, parts, hops);
+    target.mirror(exchange, &outgoing, client_body.as_deref_mut());
+    if let Some(mut client_body) = client_body {
+        if outgoing.expects_continue() {
+            let gate = Gate::default();
+            client_body.wait_for(gate.clone());
+            outgoing.gate = Some(gate);
+        }
+        outgoing.body = RequestBody::Client(client_body);
+    }
+    outgoing
+}
+
+/// A backend's answer with the connection that it came on.
+pub struct Answer {
+    response: Response<Incoming>,
+    lease: Lease,
+    member: usize,
+}
+
+/// An attempt that came to nothing.
+struct Trouble {
+    reason: Reason,
+    /// Whether only the connection was at fault, which was idle before: its backend has ended it meanwhile.
+    was_stale: bool,
+}
+
+impl From<Reason> for Trouble {
+    fn from(reason: Reason) -> Self {
+        Self { reason, was_stale: false }
+    }
+}
+
+/// Tries backends until one answers, or nothing is left to try.
+async fn attempts(exchange: &mut Exchange, outgoing: Outgoing, target: &Target<'_>) -> Result<Answer, Reason> {
+    let mut tries = Tries::new(target.rule.retry.as_ref());
+    let deadline = target.deadline(exchange);
+    let mut held = Some(outgoing);
+    let mut choice = target.choice;
+    let mut tried = Vec::new();
+    let mut fresh = false;
+    loop {
+        let (endpoint, name) = &target.reference.members[choice.member];
+        exchange.note_attempt(name, endpoint.address);
+        let outcome = limited(exchange, endpoint, &mut held, target, deadline, (fresh, &tries)).await;
+        let trouble = match outcome {
+            Ok((response, lease)) => {
+                endpoint.note_success();
+                if held.is_none() || !tries.is_wanted_after(response.status()) {
+                    exchange.note_backend_head();
+                    return Ok(Answer { response, lease, member: choice.member });
+                }
+                None
+            }
+            Err(trouble) => Some(trouble),
+        };
+        let reason = trouble.as_ref().map(|trouble| trouble.reason);
+        let was_stale = trouble.is_some_and(|trouble| trouble.was_stale);
+        if !was_stale && reason.is_some_and(is_the_backends) {
+            endpoint.note_failure();
+        }
+        if held.is_none() || reason == Some(Reason::RequestTimeout) {
+            return Err(reason.unwrap_or(Reason::BackendClosed));
+        }
+        let worker = &exchange.connection.worker;
+        let Some(pause) = tries.next(reason, &worker.budget) else {
+            return Err(reason.unwrap_or(Reason::BackendClosed));
+        };
+        worker.counters.retries.fetch_add(1, Relaxed);
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+        fresh = was_stale;
+        if !was_stale {
+            tried.push(choice.member);
+            choice = target.reference.choose_other(choice, &tried).unwrap_or(choice);
+        }
+    }
+}
+
+/// Whether a backend that fails so is better left out for a while, if it goes on.
+fn is_the_backends(reason: Reason) -> bool {
+    use Reason::{BackendClosed, BackendTls, ConnectFailed, ConnectTimeout};
+    matches!(reason, BackendClosed | BackendTls | ConnectFailed | ConnectTimeout)
+}
+
+/// One attempt, within the time that the rule gives.
+async fn limited(
+    exchange: &Exchange,
+    endpoint: &Arc<Endpoint>,
+    held: &mut Option<Outgoing>,
+    target: &Target<'_>,
+    deadline: Option<Instant>,
+    (fresh, tries): (bool, &Tries<'_>),
+) -> Result<(Response<Incoming>, Lease), Trouble> {
+    let attempt = attempt(exchange, endpoint, held, fresh, tries);
+    let own = target.rule.timeouts.backend_request.map(|limit| Instant::now() + limit);
+    let Some(until) = own.into_iter().chain(deadline).min() else { return attempt.await };
+    match tokio::time::timeout_at(until.into(), attempt).await {
+        Ok(outcome) => outcome,
+        Err(_) if deadline.is_some_and(|deadline| deadline <= until) => Err(Reason::RequestTimeout.into()),
+        Err(_) => Err(Reason::BackendTimeout.into()),
+    }
+}
+
+/// Sends a request to a backend. What is left in `held` afterwards may be sent again.
+async fn attempt(
+    exchange: &Exchange,
+    endpoint: &Arc<Endpoint>,
+    held: &mut Option<Outgoing>,
+    fresh: bool,
+    tries: &Tries<'_>,
+) -> Result<(Response<Incoming>, Lease), Trouble> {
+    let worker = &exchange.connection.worker;
+    let mut lease = endpoint.lease(worker, fresh).await.map_err(|failure| failed(endpoint, &failure))?;
+    let Some(outgoing) = held.take() else { return Err(Reason::BackendClosed.into()) };
+    // A connection that was there may have been ended by the backend while the request was on its way. HTTP/2 says whether
+    // the request was seen, so that any may be repeated that was not.
+    let is_idempotent = outgoing.method.is_idempotent();
+    if lease.is_reused && (is_idempotent || lease.is_http2()) || tries.wants_copy(&outgoing.method) {
+        *held = outgoing.copy();
+    }
+    let mut error = match lease.send(outgoing.into_request(lease.is_http2())).await {
+        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            return Err(Reason::BackendProtocol.into());
+        }
+        Ok(response) => return Ok((response, lease)),
+        Err(error) => error,
+    };
+    let was_reused = lease.is_reused;
+    drop(lease);
+    if let Some(request) = error.take_message() {
+        *held = Some(Outgoing::from_request(request));
+        return Err(Trouble { reason: Reason::BackendClosed, was_stale: was_reused });
+    }
+    let error = error.into_error();
+    tracing::debug!(address = %endpoint.address, error = %chain(&error), "a backend did not answer");
+    let reason = why(&error);
+    if reason != Reason::BackendClosed || !(is_idempotent || was_not_seen(&error)) {
+        *held = None;
+    }
+    Err(Trouble { reason, was_stale: was_reused })
+}
+
+fn failed(endpoint: &Endpoint, failure: &Failure) -> Trouble {
+    tracing::debug!(address = %endpoint.address, error = %chain(failure), "no connection to a backend");
+    match failure {
+        Failure::Connect(_) | Failure::Http2(_) => Reason::ConnectFailed,
+        Failure::Timeout => Reason::ConnectTimeout,
+        Failure::Tls(_) => Reason::BackendTls,
+    }
+    .into()
+}
+
+/// An error with its causes.
+fn chain(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// The first cause of this kind.
+fn cause<E: Error + 'static>(error: &hyper::Error) -> Option<&E> {
+    std::iter::successors(error.source(), |&cause| cause.source()).find_map(|cause| cause.downcast_ref())
+}
+
+/// Why there was no answer.
+fn why(error: &hyper::Error) -> Reason {
+    match cause::<BodyError>(error) {
+        Some(body) => body.reason(),
+        None if error.is_parse() => Reason::BackendProtocol,
+        None => Reason::BackendClosed,
+    }
+}
+
+/// Whether a backend of HTTP/2 says that it has not seen the request (RFC 9113, 8.7).
+fn was_not_seen(error: &hyper::Error) -> bool {
+    cause::<h2::Error>(error).is_some_and(|error| {
+        let is_end = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+        error.is_remote() && (is_end || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+    })
+}
+
+impl Target<'_> {
+    fn deadline(&self, exchange: &Exchange) -> Option<Instant> {
+        self.rule.timeouts.request.map(|limit| exchange.start + limit)
+    }
+
+    /// The endpoint that comes first, and what people call it.
+    pub fn endpoint(&self) -> (&Arc<Endpoint>, &str) {
+        let (endpoint, name) = &self.reference.members[self.choice.member];
+        (endpoint, name)
+    }
+
+    /// A request's head as the backend shall see it: the nearest filter says the host, else the reference, else the client.
+    pub fn outgoing(&self, exchange: &Exchange, parts: Parts, hops: &Hops) -> Outgoing {
+        let mut outgoing = Outgoing::new(parts, hops, exchange.connection.forwarded.scheme());
+        match self.changes.iter().rev().find_map(|changes| changes.host.as_ref()) {
+            Some(host) => outgoing.set_host(host.clone()),
+            None => outgoing.set_host_header(self.backend),
+        }
+        outgoing
+    }
+
+    /// An answer's head as the client shall see it.
+    pub fn finish(&self, member: usize, headers: &mut HeaderMap) {
+        if let Some(session) = &self.rule.session {
+            let token = session::backend_token(&self.reference.members[member].0.key.backend);
+            session::tell(session, self.shown, token, headers);
+        }
+        self.live.reference_filters[self.index].filters.on_response(headers, &self.changes[1]);
+        self.live.filters.filters.on_response(headers, &self.changes[0]);
+    }
+
+    fn answer(&self, exchange: &Exchange, answer: Answer) -> Response<ResponseBody> {
+        let Answer { response, lease, member } = answer;
+        let (mut parts, body) = response.into_parts();
+        parts.version = Version::HTTP_11;
+        hop_by_hop::strip(&mut parts.headers);
+        self.finish(member, &mut parts.headers);
+        Response::from_parts(parts, ResponseBody::backend(body, lease, self.deadline(exchange)))
+    }
+
+    /// Sends the copies that the rule and the reference want.
+    fn mirror(&self, exchange: &Exchange, outgoing: &Outgoing, mut body: Option<&mut ClientBody>) {
+        for live in [&self.live.filters, &self.live.reference_filters[self.index]] {
+            for (wanted, live) in live.filters.mirrors().iter().zip(&live.mirrors) {
+                if !live.is_due(wanted.fraction) {
+                    continue;
+                }
+                let mut copy = outgoing.head();
+                if let Some(body) = &mut body {
+                    let (tap, copied) = mirror::pair();
+                    body.copy_to(tap);
+                    copy.body = RequestBody::Mirror(copied);
+                }
+                copy.set_host_header(&wanted.backend);
+                if let Ok(choice) = live.reference.choose() {
+                    let endpoint = Arc::clone(&live.reference.members[choice.member].0);
+                    mirror::send(Arc::clone(&exchange.connection.worker), endpoint, copy);
+                }
+            }
+        }
+    }
+}
+
+impl LiveMirror {
+    /// Whether this request is one of those that are copied: exactly so many of so many.
+    fn is_due(&self, (numerator, denominator): (u32, u32)) -> bool {
+        let (numerator, denominator) = (u64::from(numerator), u64::from(denominator.max(1)));
+        let before = self.passed.fetch_add(1, Relaxed) % denominator;
+        (before + 1) * numerator / denominator > before * numerator / denominator
+    }
+}

@@ -1,0 +1,233 @@
+//! Makes a site of the model ready for requests, with all that an earlier version of it can hand on.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use gateway_common::{Algorithm, FrontendKey};
+use tokio_util::sync::CancellationToken;
+
+use super::{LiveFilters, LiveListener, LiveMirror, LiveRule, LiveSite, Problem, Registry, is_same_kind};
+use crate::http::endpoint::{Endpoint, EndpointKey};
+use crate::http::filters::Filters;
+use crate::http::options::Options;
+use crate::http::pick::{Reference, References, Wheel};
+use crate::http::reject::Reason;
+use crate::http::router::Router;
+use crate::http::session::backend_token;
+use crate::http::tls::{ClientTls, ServerTls, TlsError};
+use crate::model::Backend;
+use crate::model::http::{
+    BackendRef, BackendTls, Filter, Handling, Listener, Rule, Session, Site, Speech, Termination,
+};
+
+/// What is offered to clients of HTTPS.
+const HTTPS_ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// A site that is being made ready.
+pub struct Compiler<'a> {
+    frontend: FrontendKey,
+    previous: Option<&'a LiveSite>,
+    registry: &'a mut Registry,
+    options: &'a Options,
+    problems: Vec<Problem>,
+    cursors: HashMap<String, Arc<AtomicU64>>,
+    endpoints: HashMap<EndpointKey, Arc<Endpoint>>,
+    /// The listener that is at work, for problems.
+    listener: String,
+}
+
+impl<'a> Compiler<'a> {
+    /// For a frontend, after an earlier version if there is one.
+    pub fn new(
+        frontend: FrontendKey,
+        previous: Option<&'a LiveSite>,
+        registry: &'a mut Registry,
+        options: &'a Options,
+    ) -> Self {
+        Self {
+            frontend,
+            previous,
+            registry,
+            options,
+            problems: Vec::new(),
+            cursors: HashMap::new(),
+            endpoints: HashMap::new(),
+            listener: String::new(),
+        }
+    }
+
+    /// The site, ready. Its endpoints are counted in the registry.
+    pub fn compile(mut self, site: &Arc<Site>) -> LiveSite {
+        let gone = self.previous.map_or_else(CancellationToken::new, |previous| previous.gone.clone());
+        let (router, bad_expressions) = Router::new(Arc::clone(site));
+        for bad in &bad_expressions {
+            self.complain(bad);
+        }
+        let listeners = site.listeners.iter().map(|listener| self.listener(listener, &gone)).collect();
+        for (key, endpoint) in &self.endpoints {
+            self.registry.endpoints.entry(*key).or_insert_with(|| (Arc::clone(endpoint), 0)).1 += 1;
+        }
+        LiveSite {
+            site: Arc::clone(site),
+            router,
+            listeners,
+            gone,
+            problems: self.problems,
+            cursors: self.cursors,
+            endpoints: self.endpoints,
+        }
+    }
+
+    fn listener(&mut self, listener: &Listener, site_gone: &CancellationToken) -> LiveListener {
+        self.listener.clone_from(&listener.name);
+        let previous = self.previous.and_then(|previous| {
+            let index = previous.listener_named(&listener.name)?;
+            let is_same = is_same_kind(&previous.site.listeners[index].handling, &listener.handling);
+            is_same.then(|| &previous.listeners[index])
+        });
+        let gone = previous.map_or_else(|| site_gone.child_token(), |previous| previous.gone.clone());
+        let tls = match &listener.handling {
+            Handling::Https(termination, _) => self.termination(termination, &HTTPS_ALPN, previous),
+            Handling::TlsTerminate(termination, _) => self.termination(termination, &[], previous),
+            Handling::Http(_) | Handling::TlsPassthrough(_) => None,
+        };
+        let routes = match &listener.handling {
+            Handling::Http(routes) | Handling::Https(_, routes) => (routes.iter())
+                .map(|route| {
+                    let rules = route.rules.iter().enumerate();
+                    rules.map(|(index, rule)| self.rule(&format!("{} {index}", route.owner), rule)).collect()
+                })
+                .collect(),
+            Handling::TlsPassthrough(routes) | Handling::TlsTerminate(_, routes) => {
+                routes.iter().map(|route| vec![self.backends(&route.owner, &route.backends, &[], None)]).collect()
+            }
+        };
+        LiveListener { tls, routes, gone }
+    }
+
+    fn termination(
+        &mut self,
+        termination: &Termination,
+        alpn: &[&[u8]],
+        previous: Option<&LiveListener>,
+    ) -> Option<ServerTls> {
+        let previous = previous.and_then(|previous| previous.tls.as_ref());
+        match ServerTls::new(&self.listener, termination, alpn, previous) {
+            Ok((tls, problems)) => {
+                for problem in &problems {
+                    self.complain(problem);
+                }
+                Some(tls)
+            }
+            Err(problem) => {
+                self.complain(&problem);
+                None
+            }
+        }
+    }
+
+    fn complain(&mut self, problem: &dyn std::error::Error) {
+        let problem =
+            Problem { frontend: self.frontend, listener: self.listener.clone(), message: problem.to_string() };
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+
+    fn rule(&mut self, name: &str, rule: &Rule) -> LiveRule {
+        self.backends(name, &rule.backends, &rule.filters, rule.session.as_ref())
+    }
+
+    fn backends(
+        &mut self,
+        name: &str,
+        backends: &[BackendRef],
+        filters: &[Filter],
+        session: Option<&Session>,
+    ) -> LiveRule {
+        let name = format!("{} {name}", self.listener);
+        let all: Vec<Reference> = backends.iter().map(|backend| self.reference(&name, backend)).collect();
+        let weights: Vec<u32> = backends.iter().map(|backend| backend.group.weight).collect();
+        let reference_filters = (backends.iter())
+            .map(|backend| self.filters(&format!("{name} {}", backend.group.reference), &backend.filters))
+            .collect();
+        let filters = self.filters(&name, filters);
+        let wheel = Wheel::new(&weights, Algorithm::WeightedRoundRobin, self.cursor(name));
+        let sessions = if session.is_some() { sessions(&all) } else { HashMap::new() };
+        LiveRule { references: References { all, wheel }, filters, reference_filters, sessions }
+    }
+
+    fn filters(&mut self, name: &str, filters: &[Filter]) -> LiveFilters {
+        let filters = Filters::new(filters);
+        let mirrors = (filters.mirrors().iter().enumerate())
+            .map(|(index, mirror)| LiveMirror {
+                reference: self.reference(&format!("{name} mirror {index}"), &mirror.backend),
+                passed: AtomicU64::new(0),
+            })
+            .collect();
+        LiveFilters { filters, mirrors }
+    }
+
+    fn reference(&mut self, name: &str, backend: &BackendRef) -> Reference {
+        let tls = match backend.tls.as_ref().map(|tls| self.client_tls(tls)).transpose() {
+            Ok(tls) => tls,
+            Err(problem) => {
+                self.complain(&problem);
+                return Self::unusable(Reason::BackendTls);
+            }
+        };
+        if backend.is_broken {
+            return Self::unusable(Reason::BrokenReference);
+        }
+        let members = (backend.group.members.iter())
+            .map(|(identity, member)| {
+                (self.endpoint(identity, backend.speech, tls.as_ref()), Arc::from(member.name.as_str()))
+            })
+            .collect();
+        let weights: Vec<u32> = backend.group.members.values().map(|member| u32::from(member.weight)).collect();
+        let cursor = self.cursor(format!("{name} {}", backend.group.reference));
+        Reference { failure: None, members, wheel: Wheel::new(&weights, backend.algorithm, cursor) }
+    }
+
+    fn unusable(failure: Reason) -> Reference {
+        let wheel = Wheel::new(&[], Algorithm::default(), Arc::default());
+        Reference { failure: Some(failure), members: Vec::new(), wheel }
+    }
+
+    /// The cursor of this name: the earlier version's, if it had one.
+    fn cursor(&mut self, name: String) -> Arc<AtomicU64> {
+        let previous = self.previous.and_then(|previous| previous.cursors.get(&name)).cloned().unwrap_or_default();
+        Arc::clone(self.cursors.entry(name).or_insert(previous))
+    }
+
+    fn endpoint(&mut self, backend: &Backend, speech: Speech, tls: Option<&Arc<ClientTls>>) -> Arc<Endpoint> {
+        let key = EndpointKey { backend: *backend, speech, tls: tls.map_or(0, |tls| tls.id) };
+        let known = self.endpoints.get(&key).or_else(|| self.registry.endpoints.get(&key).map(|(known, _)| known));
+        let endpoint = known.cloned().unwrap_or_else(|| Arc::new(Endpoint::new(key, tls.cloned(), self.options)));
+        self.endpoints.insert(key, Arc::clone(&endpoint));
+        endpoint
+    }
+
+    /// The configuration for a policy: one that is in use, if it was made of the same.
+    fn client_tls(&mut self, tls: &Arc<BackendTls>) -> Result<Arc<ClientTls>, TlsError> {
+        let known = self.registry.tls.iter().find(|(made_of, _)| Arc::ptr_eq(made_of, tls) || made_of == tls);
+        if let Some(config) = known.and_then(|(_, config)| config.upgrade()) {
+            return Ok(config);
+        }
+        let config = Arc::new(ClientTls::new(tls)?);
+        self.registry.tls.push((Arc::clone(tls), Arc::downgrade(&config)));
+        Ok(config)
+    }
+}
+
+/// Where clients stay, by the backends' tokens.
+fn sessions(references: &[Reference]) -> HashMap<u64, (usize, usize)> {
+    let mut sessions = HashMap::new();
+    for (index, reference) in references.iter().enumerate() {
+        for (member, (endpoint, _)) in reference.members.iter().enumerate() {
+            sessions.entry(backend_token(&endpoint.key.backend)).or_insert((index, member));
+        }
+    }
+    sessions
+}

@@ -1,0 +1,12 @@
+//! The HTTP layer in one process: real clients, the server on loopback, and Pods that are servers of hyper or raw sockets.
+
+mod bodies;
+mod draining;
+mod failures;
+mod forwarding;
+mod http2;
+mod passthrough;
+mod sites;
+mod support;
+mod tls;
+mod websocket;

@@ -1,0 +1,128 @@
+//! HTTP/2 on both sides: streams, trailers as gRPC has them, and connections that the backend ends.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::{HeaderMap, Request, Response};
+use tokio::net::TcpStream;
+
+use super::sites::{clear, rule, to_pod};
+use super::support::{AnyBody, Gateway, Pod, PodSpeech, get2, nothing, read, text};
+use crate::model::http::{BackendRef, Rule, Speech};
+
+fn over_http2(pod: &Pod) -> BackendRef {
+    BackendRef { speech: Speech::Http2, ..to_pod(pod.address) }
+}
+
+#[tokio::test]
+async fn a_request_of_http2_reaches_a_pod_of_http1() {
+    let pod = Pod::echo(PodSpeech::Http1).await;
+    let gateway = Gateway::new(clear(rule([to_pod(pod.address)])));
+    let mut client = gateway.http2().await;
+
+    let (status, seen) = read(client.send_request(get2("shop.example:8080", "/a?b")).await.unwrap()).await;
+
+    assert_eq!(status, 200);
+    assert!(seen.starts_with("GET /a?b\n"), "{seen}");
+    assert!(seen.contains("\nhost: shop.example:8080\n"), "{seen}");
+    assert!(seen.contains("\nforwarded: for=127.0.0.1;host=\"shop.example:8080\";proto=http\n"), "{seen}");
+}
+
+#[tokio::test]
+async fn a_request_of_http1_reaches_a_pod_of_http2() {
+    let pod = Pod::echo(PodSpeech::Http2).await;
+    let mut backend = over_http2(&pod);
+    backend.host_header = Some("inner.example".to_string());
+    let gateway = Gateway::new(clear(rule([backend])));
+
+    let (status, seen) = gateway.get("/a?b").await;
+
+    assert_eq!(status, 200);
+    assert!(seen.starts_with("GET http://inner.example/a?b\n"), "{seen}");
+    assert!(seen.contains("\nx-forwarded-host: shop.example\n"), "{seen}");
+}
+
+#[tokio::test]
+async fn a_call_streams_both_ways_and_ends_with_trailers() {
+    let pod = Pod::of(PodSpeech::Http2, |request| async move {
+        assert_eq!(request.headers()["te"], "trailers");
+        let end = HeaderMap::from_iter([("grpc-status".parse().unwrap(), "0".parse().unwrap())]);
+        // Each message is answered before the next one is read.
+        let messages = request.into_body().into_data_stream().map(|message| Ok(Frame::data(message.unwrap())));
+        let body = messages.chain(futures::stream::iter([Ok(Frame::trailers(end))]));
+        let body: AnyBody = BodyExt::boxed(StreamBody::new(body));
+        Response::new(body)
+    })
+    .await;
+    let gateway = Gateway::new(clear(Rule { is_grpc: true, ..rule([over_http2(&pod)]) }));
+    let mut client = gateway.http2().await;
+    let (sender, messages) = futures::channel::mpsc::unbounded::<Bytes>();
+    let body: AnyBody = BodyExt::boxed(StreamBody::new(messages.map(|message| Ok(Frame::data(message)))));
+    let request = Request::post("http://a/service/method").header("te", "trailers").body(body).unwrap();
+
+    let mut answers = client.send_request(request).await.unwrap().into_body();
+
+    for message in ["one", "two", "three"] {
+        sender.unbounded_send(Bytes::from(message)).unwrap();
+        assert_eq!(answers.frame().await.unwrap().unwrap().into_data().unwrap(), message);
+    }
+    drop(sender);
+    let trailers = answers.frame().await.unwrap().unwrap().into_trailers().unwrap();
+    assert_eq!(trailers["grpc-status"], "0");
+}
+
+#[tokio::test]
+async fn many_streams_share_one_connection_to_a_pod() {
+    let pod = Pod::of(PodSpeech::Http2, |_| async {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        Response::new(text("a"))
+    })
+    .await;
+    let gateway = Gateway::new(clear(rule([over_http2(&pod)])));
+    let client = gateway.http2().await;
+
+    let requests = (0..50).map(|_| {
+        let mut client = client.clone();
+        async move { read(client.send_request(get2("a", "/")).await.unwrap()).await }
+    });
+    let answers = futures::future::join_all(requests).await;
+
+    assert!(answers.iter().all(|answer| *answer == (200, "a".to_string())));
+    assert_eq!(pod.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_pod_that_says_goaway_costs_no_request() {
+    let served = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&served);
+    let pod = Pod::raw(move |stream| serve_three(stream, Arc::clone(&counted))).await;
+    let gateway = Gateway::new(clear(rule([over_http2(&pod)])));
+    let mut client = gateway.http2().await;
+
+    for _ in 0..12 {
+        let request = Request::post("http://a/").body(nothing()).unwrap();
+        assert_eq!(read(client.send_request(request).await.unwrap()).await, (200, "a".to_string()));
+    }
+
+    assert_eq!(served.load(Ordering::SeqCst), 12);
+    assert!(pod.connections() >= 4);
+}
+
+/// Serves three requests and says GOAWAY, as servers do that limit a connection's life.
+async fn serve_three(stream: TcpStream, served: Arc<AtomicUsize>) {
+    let mut connection = h2::server::handshake(stream).await.unwrap();
+    let mut left = 3;
+    while let Some(Ok((_, mut respond))) = connection.accept().await {
+        let mut body = respond.send_response(Response::new(()), false).unwrap();
+        body.send_data(Bytes::from("a"), true).unwrap();
+        served.fetch_add(1, Ordering::SeqCst);
+        left -= 1;
+        if left == 0 {
+            connection.graceful_shutdown();
+        }
+    }
+}
