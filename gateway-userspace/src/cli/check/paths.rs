@@ -116,7 +116,7 @@ impl Paths {
         match host.forwarded(pod, client, device.index)? {
             Forwarded::By(index) => {
                 let output = name_of(host, index)?;
-                if !has_our_program(&output.name) {
+                if is_without_our_program(&output.name) {
                     self.complain(format!(
                         "replies of Pod {pod} to {client} leave by {}, where they keep the Pod's address: {look}, or \
                          name {0} with --interface, too",
@@ -194,6 +194,7 @@ fn name_of(host: &mut Host, index: u32) -> io::Result<Link> {
     Ok(Link { name, index })
 }
 
-fn has_our_program(device: &str) -> bool {
-    hooks::programs_on(device).is_ok_and(|programs| programs.egress.iter().any(hooks::HookProgram::is_ours))
+/// Whether a device surely lacks our program. To see programs takes `CAP_SYS_ADMIN`, which the agent of a cluster has not.
+fn is_without_our_program(device: &str) -> bool {
+    hooks::programs_on(device).is_ok_and(|programs| !programs.egress.iter().any(hooks::HookProgram::is_ours))
 }
