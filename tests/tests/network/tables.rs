@@ -23,6 +23,10 @@ fn bpftool_names_every_map_and_every_field() -> Result<()> {
     let mut names = Vec::new();
     for map in fs::read_dir(agent.maps())? {
         let path = map?.path();
+        // It holds sockets, which the kernel shows to nobody.
+        if path.ends_with("LISTENERS") {
+            continue;
+        }
         let shown = run(Command::new("bpftool").args(["-j", "map", "show", "pinned"]).arg(&path))?;
         let shown: Value = serde_json::from_str(&shown)?;
         let dump = run(Command::new("bpftool").args(["map", "dump", "pinned"]).arg(&path))?;
