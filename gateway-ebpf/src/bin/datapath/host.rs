@@ -46,7 +46,8 @@ const fn network(port: Port) -> u16 {
 fn look_up(skb: *mut __sk_buff, tuple: *mut bpf_sock_tuple, bytes: usize) -> bool {
     // SAFETY: the context the kernel handed to the program, and a tuple of as many bytes as is said, which tells its family.
     unsafe {
-        let socket = bpf_skc_lookup_tcp(skb.cast(), tuple, bytes as u32, BPF_F_CURRENT_NETNS as u64, 0);
+        let socket =
+            bpf_skc_lookup_tcp(skb.cast(), tuple, bytes as u32, i64::from(BPF_F_CURRENT_NETNS).cast_unsigned(), 0);
         if socket.is_null() {
             return false;
         }
