@@ -64,6 +64,8 @@ pub struct Connection {
     pub forwarded: Forwarded,
     /// The judge of its bytes, for HTTP/1.1.
     pub tap: Option<tap::Handle>,
+    /// Cancelled when its listener is gone.
+    gone: CancellationToken,
     /// Requests that have not ended, and what they have become.
     active: AtomicUsize,
     /// The place that it takes among all.
@@ -74,6 +76,19 @@ impl Connection {
     /// What is served here now.
     pub fn site(&self) -> Option<Arc<LiveSite>> {
         self.worker.live.site(&self.frontend)
+    }
+
+    /// Whether it ends with the requests that it has.
+    pub fn is_ending(&self) -> bool {
+        self.gone.is_cancelled() || self.worker.drain.is_cancelled()
+    }
+
+    /// Waits until it is to end.
+    async fn ended(&self) {
+        tokio::select! {
+            () = self.gone.cancelled() => {}
+            () = self.worker.drain.cancelled() => {}
+        }
     }
 
     /// It is in use until the answer is dropped.
@@ -121,7 +136,12 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    fn connection(self, listener: Option<String>, tap: Option<tap::Handle>) -> Arc<Connection> {
+    fn connection(
+        self,
+        listener: Option<String>,
+        gone: CancellationToken,
+        tap: Option<tap::Handle>,
+    ) -> Arc<Connection> {
         let Self { worker, frontend, peer, local, admitted } = self;
         let forwarded = Forwarded::new(peer, local, listener.is_some(), &worker.options.trusted_proxies);
         Arc::new(Connection {
@@ -132,6 +152,7 @@ impl Arrival {
             listener,
             forwarded,
             tap,
+            gone,
             active: AtomicUsize::new(0),
             _admitted: admitted,
         })
@@ -254,9 +275,8 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let options = Arc::clone(&arrival.worker.options);
-    let drain = arrival.worker.drain.clone();
     let stream = Tap::new(stream, options.max_header_bytes as usize);
-    let connection = arrival.connection(listener, Some(stream.handle()));
+    let connection = arrival.connection(listener, gone, Some(stream.handle()));
     let service = service_fn({
         let connection = Arc::clone(&connection);
         move |request| forward::handle(Arc::clone(&connection), request)
@@ -272,7 +292,7 @@ where
     );
     let outcome = tokio::select! {
         outcome = serving.as_mut() => outcome,
-        () = ended(&gone, &drain) => {
+        () = connection.ended() => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }
@@ -289,8 +309,7 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let options = Arc::clone(&arrival.worker.options);
-    let drain = arrival.worker.drain.clone();
-    let connection = arrival.connection(listener, None);
+    let connection = arrival.connection(listener, gone, None);
     let service = service_fn({
         let connection = Arc::clone(&connection);
         move |request| forward::handle(Arc::clone(&connection), request)
@@ -311,7 +330,7 @@ where
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let outcome = tokio::select! {
         outcome = serving.as_mut() => outcome,
-        () = ended(&gone, &drain) => {
+        () = connection.ended() => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }
@@ -322,14 +341,6 @@ where
     };
     if let Err(error) = outcome {
         tracing::debug!(peer = %connection.peer, %error, "a client's connection broke off");
-    }
-}
-
-/// Waits until a connection shall end: its listener is gone, or all is to stop.
-async fn ended(gone: &CancellationToken, drain: &CancellationToken) {
-    tokio::select! {
-        () = gone.cancelled() => {}
-        () = drain.cancelled() => {}
     }
 }
 

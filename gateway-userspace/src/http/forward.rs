@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use hyper::body::{Body, Incoming};
-use hyper::header::{EXPECT, HOST, HeaderValue};
+use hyper::header::{CONNECTION, EXPECT, HOST, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 
@@ -47,9 +47,15 @@ pub async fn handle(
         exchange.fail(reason);
         reject::response(reason, exchange.is_grpc)
     });
-    if asks_to_switch && let Some(tap) = &exchange.connection.tap {
+    if let Some(tap) = &exchange.connection.tap {
         let has_switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        tap.decide(if has_switched { Verdict::Upgraded } else { Verdict::Refused });
+        if asks_to_switch {
+            tap.decide(if has_switched { Verdict::Upgraded } else { Verdict::Refused });
+        }
+        if exchange.connection.is_ending() && !has_switched {
+            // hyper says so itself once it knows; the client shall not find out by an end in the face of its next request.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
     }
     exchange.note_response(response.status().as_u16());
     response.body_mut().attach(exchange);
