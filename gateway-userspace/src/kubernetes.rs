@@ -18,6 +18,7 @@ pub mod facts;
 #[cfg(test)]
 mod fake_server;
 mod gates;
+mod infrastructure;
 mod known;
 mod kubeconfig;
 mod lease;

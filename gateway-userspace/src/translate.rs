@@ -11,6 +11,7 @@ mod conditions;
 mod endpoints;
 mod features;
 mod gateways;
+mod infrastructure;
 mod links;
 mod listener_sets;
 mod listeners;
@@ -57,6 +58,7 @@ use upstreams::Clusters;
 
 pub use endpoints::DEFAULT_WEIGHT;
 pub use gateways::{CONTROLLER_NAME, GATEWAY_CLASS};
+pub use infrastructure::GATEWAY_NAME_LABEL;
 pub use pools::{Given, SHARING_ANNOTATION};
 pub use referred::referred;
 pub use refresh::{Last, are_as_said, refreshed};

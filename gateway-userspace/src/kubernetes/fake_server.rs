@@ -84,6 +84,12 @@ impl FakeServer {
         self.news.notify_waiters();
     }
 
+    /// Takes an object away, as its owner would.
+    pub(super) fn remove(&self, path: &str) {
+        self.lock().store.remove(&Key::parse(path).unwrap().0);
+        self.news.notify_waiters();
+    }
+
     /// An object as it is now.
     pub(super) fn get(&self, path: &str) -> Option<Value> {
         self.lock().store.get(&Key::parse(path).unwrap().0).cloned()
@@ -151,6 +157,7 @@ impl FakeServer {
             Method::GET => store.get(&key).cloned().ok_or(store::NOT_FOUND),
             Method::POST => store.create(&key, input),
             Method::PUT => store.replace(&key, &input, is_status),
+            Method::PATCH if !is_status && content_type == "application/apply-patch+yaml" => store.apply(&key, &input),
             Method::PATCH => store.patch(&key, &input, &content_type),
             Method::DELETE => store.delete(&key, &input),
             _ => Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "not here")),

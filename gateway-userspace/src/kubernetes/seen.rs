@@ -199,7 +199,7 @@ impl Seen {
         mem::take(&mut self.lock().changed)
     }
 
-    fn put(&self, id: &ObjectId, sight: Sight) {
+    pub(super) fn put(&self, id: &ObjectId, sight: Sight) {
         let mut store = self.lock();
         // The watch may be behind what the answer to our own writing has shown.
         let stale = store.sights.get(id).is_some_and(|known| {

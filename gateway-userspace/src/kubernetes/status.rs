@@ -26,6 +26,7 @@ use super::duty::serve;
 use super::election::{Election, LEADER_LEASE, LEASE_DURATION};
 use super::events::Reporter;
 use super::gates::Gatekeeper;
+use super::infrastructure::Builder;
 use super::lease::{Claim, follow};
 use super::node_lease::{DEAD_AFTER, NODE_LABEL, Presence, lease_name};
 use super::peers::follow_peers;
@@ -107,6 +108,13 @@ pub fn start(client: &Client, runtime: &Handle, settings: Settings, seen: Arc<Se
         facts: known.clone(),
         leading: leading.clone(),
         wanted: wanted_sender,
+        notices: notice_sender.clone(),
+    };
+    let builder = Builder {
+        client: client.clone(),
+        seen: seen.clone(),
+        facts: known.clone(),
+        leading: leading.clone(),
         notices: notice_sender,
     };
     let reporter = Reporter {
@@ -125,6 +133,7 @@ pub fn start(client: &Client, runtime: &Handle, settings: Settings, seen: Arc<Se
         runtime.spawn(async move { follow(nodes, &node, node_sender).await }),
         runtime.spawn(peers),
         runtime.spawn(serve(gatekeeper)),
+        runtime.spawn(serve(builder)),
         runtime.spawn(serve(reporter)),
         runtime.spawn(serve(writer)),
     ];

@@ -3,7 +3,7 @@
 //! What stands here is claimed in the status of each `GatewayClass` of ours, so it must be true.
 
 /// In order, as the API server wants them.
-pub(super) const FEATURES: [&str; 47] = [
+pub(super) const FEATURES: [&str; 48] = [
     "BackendTLSPolicy",
     "BackendTLSPolicySANValidation",
     "GRPCRoute",
@@ -15,6 +15,7 @@ pub(super) const FEATURES: [&str; 47] = [
     "GatewayFrontendClientCertificateValidationInsecureFallback",
     "GatewayHTTPListenerIsolation",
     "GatewayHTTPSListenerDetectMisdirectedRequests",
+    "GatewayInfrastructure",
     "GatewayPort8080",
     "GatewayStaticAddresses",
     "HTTPRoute",

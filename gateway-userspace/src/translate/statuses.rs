@@ -100,6 +100,8 @@ pub struct GatewayStatus {
     pub listeners: Vec<ListenerStatus>,
     /// How many `ListenerSet`s add listeners to it.
     pub attached_listener_sets: i32,
+    /// The Service that stands for it in its namespace.
+    pub stand_in: StandIn,
 }
 
 /// A `GatewayClass`.
@@ -118,6 +120,17 @@ pub struct ListenerSetStatus {
     pub status: ObjectStatus,
     /// Its listeners, in the order of the spec; none if it may not add any.
     pub listeners: Vec<ListenerStatus>,
+}
+
+/// The Service that stands for a Gateway: it bears what the Gateway's `spec.infrastructure` asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StandIn {
+    /// Its name, in the Gateway's namespace.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// A listener of a Gateway.

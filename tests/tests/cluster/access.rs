@@ -1,9 +1,15 @@
 //! The agents may do what they need, and nothing that would harm a cluster if an agent fell into wrong hands.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use beeline_tests::cluster::{AGENT, Cluster, SYSTEM};
+use beeline_tests::wait;
 
 use crate::installed;
+
+/// How long an API server may take to know of a policy.
+const POLICY_LIMIT: Duration = Duration::from_secs(30);
 
 /// Whether the agents may do it, by what the API server says.
 fn may(cluster: &Cluster, verb: &str, resource: &str, namespace: &str) -> Result<bool> {
@@ -74,7 +80,6 @@ fn agents_may_change_nothing_that_they_follow() -> Result<()> {
         ("create", "pods/exec"),
         ("patch", "pods"),
         ("delete", "pods"),
-        ("patch", "services"),
         ("patch", "nodes"),
         ("update", "gateways.gateway.networking.k8s.io"),
         ("patch", "upstreams.beeline.dev"),
@@ -91,6 +96,28 @@ fn agents_may_change_nothing_that_they_follow() -> Result<()> {
         [("create", "secrets"), ("patch", "secrets"), ("create", "pods"), ("patch", "daemonsets.apps")]
     {
         assert!(!may(cluster, verb, resource, SYSTEM)?, "{verb} {resource} in {SYSTEM}");
+    }
+    Ok(())
+}
+
+#[test]
+fn agents_may_be_the_author_of_no_service_but_those_that_stand_for_gateways() -> Result<()> {
+    let cluster = installed()?;
+    let user = format!("--as={AGENT}");
+    let attempts: [&[&str]; 3] = [
+        &["annotate", "service", "kubernetes", "a=b", "--namespace=default"],
+        &["delete", "service", "kubernetes", "--namespace=default"],
+        &["create", "service", "clusterip", "stray", "--tcp=80", "--namespace=default"],
+    ];
+
+    for attempt in attempts {
+        let mut words = attempt.to_vec();
+        words.extend([user.as_str(), "--dry-run=server"]);
+        let refused = || {
+            let error = cluster.kubectl().ask(&words).err()?;
+            format!("{error:#}").contains("beeline-agent-services").then_some(())
+        };
+        wait::until(&format!("`kubectl {}` is refused to an agent", attempt.join(" ")), POLICY_LIMIT, refused)?;
     }
     Ok(())
 }

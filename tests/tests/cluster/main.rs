@@ -9,6 +9,7 @@ mod drain;
 mod elsewhere;
 mod faults;
 mod gates;
+mod infrastructure;
 mod inside;
 mod install;
 mod leader;

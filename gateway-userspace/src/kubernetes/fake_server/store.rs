@@ -124,6 +124,17 @@ impl Store {
         Ok(json!({ "kind": "Status", "apiVersion": "v1", "status": "Success" }))
     }
 
+    /// Server-side apply of a whole object by one manager, `beeline`: its labels, annotations and owners.
+    pub(super) fn apply(&mut self, key: &Key, wanted: &Value) -> Result<Value, Refusal> {
+        let mut new = match self.objects.get(key) {
+            Some(_) => self.checked(key, wanted)?.clone(),
+            None => json!({ "metadata": {} }),
+        };
+        apply_metadata(&mut new["metadata"], &wanted["metadata"]);
+        merge(&mut new["spec"], &wanted["spec"]);
+        Ok(self.put(key, new))
+    }
+
     pub(super) fn patch(&mut self, key: &Key, patch: &Value, content_type: &str) -> Result<Value, Refusal> {
         let known = self.checked(key, patch)?.clone();
         let mut new = known.clone();
@@ -179,6 +190,27 @@ fn merge_conditions(status: &mut Value, patch: &Value) {
     conditions.retain(|known| new.iter().all(|new| new["type"] != known["type"]));
     conditions.extend(new);
     status["conditions"] = conditions.into();
+}
+
+/// What was applied before and no longer is goes; what others have put there stays.
+fn apply_metadata(metadata: &mut Value, wanted: &Value) {
+    let managers = metadata["managedFields"].as_array().cloned().unwrap_or_default();
+    let mine = managers.iter().find(|entry| entry["manager"] == "beeline").cloned().unwrap_or_default();
+    let mut fields = json!({});
+    for field in ["labels", "annotations"] {
+        let before = &mine["fieldsV1"]["f:metadata"][format!("f:{field}")];
+        let mut all = metadata[field].as_object().cloned().unwrap_or_default();
+        all.retain(|key, _| before[format!("f:{key}")].is_null());
+        all.extend(wanted[field].as_object().cloned().unwrap_or_default());
+        metadata[field] = all.into();
+        let keys = wanted[field].as_object().into_iter().flat_map(Map::keys);
+        fields[format!("f:{field}")] = keys.map(|key| (format!("f:{key}"), json!({}))).collect();
+    }
+    metadata["ownerReferences"] = wanted["ownerReferences"].clone();
+    metadata["managedFields"] = json!([{
+        "manager": "beeline", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1",
+        "fieldsV1": { "f:metadata": fields },
+    }]);
 }
 
 /// Server-side apply of one manager, `beeline`, to the status: what it has applied before and no longer does goes.

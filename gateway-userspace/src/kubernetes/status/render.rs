@@ -90,7 +90,7 @@ impl Past<'_> {
     }
 
     fn gateway(self, gateway: &GatewayStatus) -> Value {
-        let GatewayStatus { addresses, status, listeners, attached_listener_sets } = gateway;
+        let GatewayStatus { addresses, status, listeners, attached_listener_sets, stand_in: _ } = gateway;
         let addresses: Vec<Value> =
             addresses.iter().map(|address| json!({ "type": "IPAddress", "value": address.to_string() })).collect();
         let mut rendered = json!({
@@ -164,4 +164,25 @@ fn count(count: u64) -> i64 {
 
 fn value(status: &impl Serialize) -> Value {
     serde_json::to_value(status).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::source::Name;
+    use crate::translate::Statuses;
+
+    #[test]
+    fn a_class_of_ours_claims_in_its_status_what_is_served() {
+        let id = ObjectId { kind: Kind::GatewayClass, name: Name::new("", "beeline") };
+        let mut statuses = Statuses::default();
+        statuses.gateway_classes.insert(id.name.clone(), ClassStatus { features: &["TCPRoute"], ..ClassStatus::default() });
+        let facts = Facts { statuses: statuses.into(), ..Facts::default() };
+
+        let status = status(&facts, &id, &Value::Null, &Time(Timestamp::UNIX_EPOCH)).unwrap();
+
+        assert_eq!(status["supportedFeatures"], json!([{ "name": "TCPRoute" }]));
+    }
 }

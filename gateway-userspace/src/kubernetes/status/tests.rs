@@ -54,11 +54,12 @@ impl Agent {
             (Kind::Service, "/api/v1/services"),
             (Kind::Upstream, "/apis/beeline.dev/v1alpha1/upstreams"),
             (Kind::TcpRoute, "/apis/gateway.networking.k8s.io/v1/tcproutes"),
+            (Kind::GatewayClass, "/apis/gateway.networking.k8s.io/v1/gatewayclasses"),
         ];
         let origin = Origin { file: "".into(), document: 0, line: 0 };
         for (kind, path) in collections {
             for object in self.server.list(path) {
-                let text = |field: &str| object["metadata"][field].as_str().unwrap().to_string();
+                let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_string();
                 let id = ObjectId { kind, name: Name::new(text("namespace"), text("name")) };
                 let known = self.seen.get(&id).is_some_and(|known| known.version == text("resourceVersion"));
                 if !known {

@@ -44,7 +44,13 @@ impl Job {
     pub(super) async fn run(self, client: Client) -> Result<Sight, Failure> {
         let api = api(&client, &self.id, &self.resource);
         match &self.what {
-            What::Apply(status) => self.apply(&api, status).await,
+            What::Apply(status) => match self.apply(&api, status).await {
+                Err(failure @ (Failure::Invalid(_) | Failure::Unreachable(_))) => match without_claim(status) {
+                    Some(status) => self.apply(&api, &status).await,
+                    None => Err(failure),
+                },
+                outcome => outcome,
+            },
             What::Parents(list, wanted) => self.write_parents(&api, *list, wanted.as_ref()).await,
         }
     }
@@ -93,6 +99,14 @@ impl Job {
         }
         Err(Failure::Conflict)
     }
+}
+
+/// A status without the features that it claims, if it claims any: older definitions of Gateway API do not know that field,
+/// and an API server takes nothing of what has a field that it does not know.
+fn without_claim(status: &Value) -> Option<Value> {
+    let mut status = status.clone();
+    status.as_object_mut()?.remove("supportedFeatures")?;
+    Some(status)
 }
 
 /// The time, in the whole seconds that objects have.

@@ -7,6 +7,7 @@ use crate::source::Name;
 use crate::translate::attachments::ListenerIndex;
 use crate::translate::certificates::Unresolved;
 use crate::translate::gateways::{self, OurGateway};
+use crate::translate::infrastructure;
 use crate::translate::listener_sets::OurSet;
 use crate::translate::listeners::Listener;
 use crate::translate::statuses::{Condition, GatewayStatus, ListenerSetStatus, ListenerStatus, ObjectStatus, Truth};
@@ -36,7 +37,8 @@ impl<'a> Facts<'a> {
         let is_attached = |set: &usize| self.set_flaw(at, gateway, *set).is_none();
         let attached = (0..gateway.sets.len()).filter(is_attached).count();
         let attached_listener_sets = i32::try_from(attached).unwrap_or(i32::MAX);
-        GatewayStatus { addresses, status, listeners, attached_listener_sets }
+        let stand_in = infrastructure::stand_in(&gateway.name.name, &gateway.found.object);
+        GatewayStatus { addresses, status, listeners, attached_listener_sets, stand_in }
     }
 
     pub(super) fn listener_sets(&self) -> BTreeMap<Name, ListenerSetStatus> {

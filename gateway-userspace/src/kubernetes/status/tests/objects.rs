@@ -181,3 +181,20 @@ async fn an_event_that_could_not_be_written_is_written_later() {
 
     assert_eq!((server.list(EVENTS).len(), server.writes("shop/events")), (1, 3));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_class_gets_its_conditions_also_where_the_server_does_not_know_what_it_claims() {
+    const CLASS: &str = "/apis/gateway.networking.k8s.io/v1/gatewayclasses/beeline";
+    let server = FakeServer::default();
+    server.put(CLASS, json!({ "metadata": {}, "spec": { "controllerName": "beeline.dev/gateway" } }));
+    server.fail("gatewayclasses/beeline/status", 500);
+    let a = Agent::start(&server, "a");
+    let mut ours = facts();
+    Arc::make_mut(&mut ours.statuses).gateway_classes.insert(Name::new("", "beeline"), object_status());
+    a.status.publish(ours);
+
+    a.until("it is written", || status_of(&server, CLASS)["conditions"][0]["type"] == "Accepted").await;
+
+    assert_eq!(server.writes("gatewayclasses/beeline/status"), 2);
+    assert_eq!(status_of(&server, CLASS)["supportedFeatures"], Value::Null);
+}
