@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::source::Problem;
-use crate::translate::statuses::{ParentRef, ParentStatus, RouteStatus, ServiceStatus};
+use crate::translate::statuses::{ClassStatus, ParentRef, ParentStatus, RouteStatus, ServiceStatus};
 
 const ROUTE: &str = "/apis/gateway.networking.k8s.io/v1/namespaces/shop/tcproutes/a";
 
@@ -189,8 +189,9 @@ async fn a_class_gets_its_conditions_also_where_the_server_does_not_know_what_it
     server.put(CLASS, json!({ "metadata": {}, "spec": { "controllerName": "beeline.dev/gateway" } }));
     server.fail("gatewayclasses/beeline/status", 500);
     let a = Agent::start(&server, "a");
+    let class = ClassStatus { status: object_status(), features: &["TCPRoute"] };
     let mut ours = facts();
-    Arc::make_mut(&mut ours.statuses).gateway_classes.insert(Name::new("", "beeline"), object_status());
+    Arc::make_mut(&mut ours.statuses).gateway_classes.insert(Name::new("", "beeline"), class);
     a.status.publish(ours);
 
     a.until("it is written", || status_of(&server, CLASS)["conditions"][0]["type"] == "Accepted").await;
