@@ -5,7 +5,6 @@
 //! connections that it took until it is told to end.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -25,50 +24,45 @@ type Sites = BTreeMap<FrontendKey, Arc<Site>>;
 /// The HTTP layer, running or not needed yet.
 #[derive(Default)]
 pub struct HttpLayer {
-    running: Option<Running>,
+    server: Option<Server>,
     /// What is served.
     sites: Sites,
-}
-
-struct Running {
-    server: Server,
-    /// Of each family one socket, which stands for those of all workers.
-    doors: Vec<(Listener, TcpListener)>,
-    /// Whether the datapath sends connections to the doors.
-    open: bool,
 }
 
 impl HttpLayer {
     /// Serves these sites; those that are served and not among them stay until [`HttpLayer::retire`].
     pub fn prepare(&mut self, sites: &Sites, dataplane: &Dataplane) -> anyhow::Result<Vec<Problem>> {
-        if sites.is_empty() && self.running.is_none() {
+        if sites.is_empty() && self.server.is_none() {
             return Ok(Vec::new());
         }
         let mut all = self.sites.clone();
         all.extend(sites.iter().map(|(key, site)| (*key, Arc::clone(site))));
-        let running = match &mut self.running {
-            Some(running) => running,
-            None => self.running.insert(Running::start().context("the HTTP layer cannot be started")?),
+        let problems = if let Some(server) = &self.server {
+            server.live().install(&all)
+        } else {
+            let live = Live::new(Options::default());
+            // An earlier agent's frontends may lead here from the moment that the sockets are steered to.
+            let problems = live.install(&all);
+            self.server = Some(start(live, dataplane).context("the HTTP layer cannot be started")?);
+            problems
         };
-        let problems = running.server.live().install(&all);
         self.sites = all;
-        running.open_doors(dataplane).context("connections cannot be steered to the HTTP layer")?;
         Ok(problems.into_iter().map(|problem| Problem::of_file("", problem.message)).collect())
     }
 
     /// Ends what is not among these sites, to which the datapath sends nobody any more.
     pub fn retire(&mut self, sites: &Sites) {
-        let Some(running) = &self.running else { return };
+        let Some(server) = &self.server else { return };
         if self.sites.len() != sites.len() {
             self.sites.clone_from(sites);
             // What is wrong with them was said when they came.
-            let _ = running.server.live().install(sites);
+            let _ = server.live().install(sites);
         }
     }
 
     /// Takes no more connections, and waits until those that are open have ended, within bounds.
     pub async fn drain(self) {
-        let Some(Running { server, .. }) = self.running else { return };
+        let Some(server) = self.server else { return };
         let connections = server.open_connections();
         if connections > 0 {
             info!(connections, "the HTTP layer lets its connections end");
@@ -77,34 +71,22 @@ impl HttpLayer {
     }
 }
 
-impl Running {
-    fn start() -> anyhow::Result<Self> {
-        let options = Options::default();
-        let workers = options.workers;
-        let (mut sockets, mut doors) = (Vec::new(), Vec::new());
-        for family in Listener::ALL {
-            match listeners::open(family, workers) {
-                Ok(opened) => {
-                    if let Some(first) = opened.first() {
-                        doors.push((family, first.try_clone()?));
-                    }
-                    sockets.extend(opened);
-                }
-                Err(error) => warn!(%error, ?family, "the HTTP layer does without a family of addresses"),
+/// Starts the workers, with sockets of each family that the datapath sends connections to. The sockets are the workers' alone,
+/// so they end when these take no more.
+fn start(live: Arc<Live>, dataplane: &Dataplane) -> anyhow::Result<Server> {
+    let workers = live.options().workers;
+    let mut sockets = Vec::new();
+    for family in Listener::ALL {
+        match listeners::open(family, workers) {
+            Ok(opened) => {
+                // One stands for those of all workers.
+                dataplane.steer(family, opened.first().map(AsFd::as_fd))?;
+                sockets.extend(opened);
             }
+            Err(error) => warn!(%error, ?family, "the HTTP layer does without a family of addresses"),
         }
-        let server = Server::start(sockets, Live::new(options), None)?;
-        info!(workers, "the HTTP layer serves");
-        Ok(Self { server, doors, open: false })
     }
-
-    fn open_doors(&mut self, dataplane: &Dataplane) -> anyhow::Result<()> {
-        if !self.open {
-            for (family, socket) in &self.doors {
-                dataplane.steer(*family, Some(socket.as_fd()))?;
-            }
-            self.open = true;
-        }
-        Ok(())
-    }
+    let server = Server::start(sockets, live, None)?;
+    info!(workers, "the HTTP layer serves");
+    Ok(server)
 }

@@ -21,10 +21,9 @@ pub fn location(redirect: &Redirect, uri: &Uri, scene: &Scene<'_>) -> String {
     let host = redirect.hostname.as_deref().unwrap_or(scene.host);
     let own = redirect.scheme.as_deref().and_then(well_known);
     let port = redirect.port.or(own).unwrap_or(scene.port);
-    let path = match &redirect.path {
-        Some(change) => with_query(changed(uri.path(), change, scene.matched_prefix), uri),
-        None => with_query(uri.path().to_owned(), uri),
-    };
+    let change = redirect.path.as_ref();
+    let path = change.map_or_else(|| uri.path().to_owned(), |change| changed(uri.path(), change, scene.matched_prefix));
+    let path = with_query(path, uri);
     if well_known(scheme) == Some(port) {
         format!("{scheme}://{host}{path}")
     } else {

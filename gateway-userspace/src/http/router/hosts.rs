@@ -10,7 +10,7 @@ use crate::model::http::Hostname;
 pub struct Hosts<T> {
     exact: HashMap<Arc<str>, T>,
     /// The longest first, once it is settled.
-    wildcards: Vec<(Arc<str>, T)>,
+    wildcards: Vec<(Hostname, T)>,
     every: Option<T>,
 }
 
@@ -26,10 +26,10 @@ impl<T> Hosts<T> {
         match hostname {
             None => self.every.get_or_insert_with(make),
             Some(Hostname::Exact(name)) => self.exact.entry(name.clone()).or_insert_with(make),
-            Some(Hostname::Wildcard(suffix)) => {
-                let known = self.wildcards.iter().position(|(known, _)| known == suffix);
+            Some(wildcard) => {
+                let known = self.wildcards.iter().position(|(known, _)| known == wildcard);
                 let at = known.unwrap_or_else(|| {
-                    self.wildcards.push((suffix.clone(), make()));
+                    self.wildcards.push((wildcard.clone(), make()));
                     self.wildcards.len() - 1
                 });
                 &mut self.wildcards[at].1
@@ -39,7 +39,7 @@ impl<T> Hosts<T> {
 
     /// To be called once everything is in.
     pub fn settle(&mut self) {
-        self.wildcards.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
+        self.wildcards.sort_by_key(|(wildcard, _)| std::cmp::Reverse(wildcard.specificity()));
     }
 
     /// Does something to all.
@@ -50,8 +50,8 @@ impl<T> Hosts<T> {
 
     /// All that is for a host, the best first.
     pub fn all<'a, 'h>(&'a self, host: &'h str) -> impl Iterator<Item = &'a T> + use<'a, 'h, T> {
-        let covers = move |suffix: &str| host.len() > suffix.len() && host.ends_with(suffix);
-        let wildcards = self.wildcards.iter().filter(move |(suffix, _)| covers(suffix)).map(|(_, thing)| thing);
+        let wildcards =
+            self.wildcards.iter().filter(move |(wildcard, _)| wildcard.covers(host)).map(|(_, thing)| thing);
         self.exact.get(host).into_iter().chain(wildcards).chain(&self.every)
     }
 
