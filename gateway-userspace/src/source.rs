@@ -8,6 +8,7 @@ pub mod backend_tls_policy;
 pub mod cluster_link;
 #[cfg(test)]
 mod crds;
+pub mod definitions;
 pub mod endpoint_slice;
 pub mod folder;
 pub mod kinds;
@@ -40,6 +41,7 @@ use k8s_openapi::api::core::v1::Service;
 pub use address_pool::AddressPool;
 pub use backend_tls_policy::BackendTlsPolicy;
 pub use cluster_link::ClusterLink;
+pub use definitions::Definitions;
 pub use endpoint_slice::EndpointSlice;
 pub use folder::FolderSource;
 pub use labels::Labels;
@@ -339,6 +341,8 @@ pub struct Objects {
     pub config_maps: BTreeMap<Name, Sourced<ConfigMap>>,
     /// What is known of each linked cluster, by the name of its `ClusterLink`.
     pub remotes: BTreeMap<String, Remote>,
+    /// What the cluster has of Gateway API, where that is known.
+    pub definitions: Option<Definitions>,
     /// Objects that exist but are invalid and never were valid. Whoever refers to one needs no error of its own.
     pub rejected: BTreeSet<ObjectId>,
     /// Whether every Pod that runs is in here, so that an endpoint whose Pod is not is over, whatever its slice still says.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::seen::Sight;
+use crate::source::Definitions;
 use crate::source::remote::LinkHealth;
 use crate::source::{Entry, Kind, Name, ObjectId, Problem};
 
@@ -93,6 +94,8 @@ pub enum Change {
     Link(String, LinkHealth),
     /// A link is no more.
     Unlink(String),
+    /// What this cluster has of Gateway API.
+    Definitions(Option<Definitions>),
 }
 
 impl Change {
@@ -102,7 +105,7 @@ impl Change {
             Self::Apply(scope, _) | Self::Delete(scope, _) | Self::Replace(scope, _) | Self::Health(scope, _) => {
                 Some(scope)
             }
-            Self::Remote(..) | Self::Link(..) | Self::Unlink(_) => None,
+            Self::Remote(..) | Self::Link(..) | Self::Unlink(_) | Self::Definitions(_) => None,
         }
     }
 }

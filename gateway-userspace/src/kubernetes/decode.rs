@@ -65,17 +65,23 @@ pub(super) struct HeadMetadata {
     pub namespace: String,
     /// The version to watch on from.
     pub resource_version: String,
-    /// What a bookmark says besides.
+    /// What a bookmark or a definition says besides.
     pub annotations: Option<HeadAnnotations>,
 }
 
-/// What a bookmark says besides.
+/// What a bookmark or a definition says besides.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct HeadAnnotations {
     /// All that was there at the beginning has been told.
     #[serde(rename = "k8s.io/initial-events-end")]
     pub initial_events_end: Option<String>,
+    /// The version of Gateway API that a definition is of.
+    #[serde(rename = "gateway.networking.k8s.io/bundle-version")]
+    pub bundle_version: Option<String>,
+    /// The channel of Gateway API that a definition is of.
+    #[serde(rename = "gateway.networking.k8s.io/channel")]
+    pub channel: Option<String>,
 }
 
 impl Head {

@@ -114,6 +114,11 @@ impl Known {
                 self.problems.retain(|(of, _), _| of.as_deref() != Some(&*link));
                 self.objects.remotes.remove(&link).is_some()
             }
+            Change::Definitions(definitions) => {
+                let differs = self.objects.definitions != definitions;
+                self.objects.definitions = definitions;
+                differs
+            }
         };
         let differs = self.judge() || differs;
         if differs {

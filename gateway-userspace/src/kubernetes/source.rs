@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use super::backoff::Pace;
 use super::change::{Change, Scope};
 use super::connect::{self, Settings};
-use super::definitions::follow_definitions;
+use super::definitions::{Told, follow_definitions};
 use super::known::{Known, News};
 use super::links::{self, Links, Wanted};
 use super::referred::Referred;
@@ -255,13 +255,13 @@ fn prepare(
         let config = connect::config(settings.kubeconfig.as_deref()).await?;
         connect::client(config).context("cannot use what leads to the API server: check its certificates")
     })?;
-    let (definitions, defined) = watch::channel(0);
+    let (changes, defined) = watch::channel(0);
     for scope in SCOPES {
         let resource = Resource::of(scope, &settings.node);
         let watch = Watch::new(client.clone(), resource, news.clone(), Pace::default());
         runtime.spawn(watch.noting(seen.clone()).looking_at(defined.clone()).follow());
     }
-    runtime.spawn(follow_definitions(client.clone(), definitions, Pace::default()));
+    runtime.spawn(follow_definitions(client.clone(), Told { changes, news: news.clone() }, Pace::default()));
     let namespace = settings.namespace.clone();
     let links = Links { client: client.clone(), namespace, news: news.clone(), pace: Pace::default() };
     runtime.spawn(links.follow(wishes.links));

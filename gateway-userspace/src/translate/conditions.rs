@@ -14,7 +14,7 @@ use gateway_common::{Address, FrontendKey, Port, Protocol};
 
 use super::attachments::{Attachments, Parent};
 use super::backend_tls::Policies;
-use super::features::FEATURES;
+use super::features::features;
 use super::gateways::{self as ours, OurGateway};
 use super::listeners::Listener;
 use super::ownership::Ownership;
@@ -25,6 +25,7 @@ use super::statuses::{
     ClassStatus, Condition, ObjectStatus, ParentStatus, RouteStatus, ServiceStatus, Statuses, Truth,
 };
 use super::{Report, RouteRef};
+use crate::source::definitions::NEWEST_MINOR;
 use crate::source::{Name, ObjectId, Objects, Sourced};
 
 /// The condition of a Service of ours. It bears our domain because others write to the same list.
@@ -114,15 +115,29 @@ impl<'a> Facts<'a> {
     }
 
     fn classes(&self) -> BTreeMap<Name, ClassStatus> {
+        let definitions = self.objects.definitions.as_ref();
+        let features = features(definitions.is_some_and(|definitions| definitions.experimental));
         let ours = self.objects.gateway_classes.iter().filter(|(_, found)| ours::is_our_class(&found.object));
         let status = |(name, found): (&Name, &Sourced<_>)| {
             let flaw = ours::class_parameters(&found.object).map(|text| ("InvalidParameters", text.to_string()));
             let accepted = condition("Accepted", ("Accepted", "Gateways of this class are served".to_string()), flaw);
             let generation = generation(found.object.metadata.generation);
-            let status = ObjectStatus { generation, conditions: vec![accepted] };
-            (name.clone(), ClassStatus { status, features: &FEATURES })
+            let conditions = std::iter::once(accepted).chain(self.supported_version()).collect();
+            (name.clone(), ClassStatus { status: ObjectStatus { generation, conditions }, features: features.clone() })
         };
         ours.map(status).collect()
+    }
+
+    /// Whether the cluster's definitions of Gateway API are understood, where they are known.
+    fn supported_version(&self) -> Option<Condition> {
+        let definitions = self.objects.definitions.as_ref()?;
+        let version = if definitions.version.is_empty() { "an unnamed version" } else { &*definitions.version };
+        let good = ("SupportedVersion", format!("Gateway API {version} is understood"));
+        let text = format!(
+            "the definitions are of {version}: install those of Gateway API v1.0 to v1.{NEWEST_MINOR}; all that is understood is served"
+        );
+        let flaw = (!definitions.is_supported()).then_some(("UnsupportedVersion", text));
+        Some(condition("SupportedVersion", good, flaw))
     }
 
     fn route(&self, route: RouteRef<'a>, parents: &[Parent<'a>], report: &mut Report) -> (ObjectId, RouteStatus) {

@@ -2,8 +2,8 @@
 //!
 //! What stands here is claimed in the status of each `GatewayClass` of ours, so it must be true.
 
-/// In order, as the API server wants them.
-pub(super) const FEATURES: [&str; 48] = [
+/// Those whose fields every channel's definitions carry.
+const STANDARD: [&str; 45] = [
     "BackendTLSPolicy",
     "BackendTLSPolicySANValidation",
     "GRPCRoute",
@@ -41,9 +41,6 @@ pub(super) const FEATURES: [&str; 48] = [
     "HTTPRouteRequestPercentageMirror",
     "HTTPRouteRequestTimeout",
     "HTTPRouteResponseHeaderModification",
-    "HTTPRouteRetry",
-    "HTTPRouteRetryBackendTimeout",
-    "HTTPRouteRetryConnectionError",
     "HTTPRouteSchemeRedirect",
     "ListenerSet",
     "ReferenceGrant",
@@ -53,3 +50,14 @@ pub(super) const FEATURES: [&str; 48] = [
     "TLSRouteModeTerminate",
     "UDPRoute",
 ];
+
+/// Those whose fields only the definitions of the experimental channel carry.
+const EXPERIMENTAL: [&str; 3] = ["HTTPRouteRetry", "HTTPRouteRetryBackendTimeout", "HTTPRouteRetryConnectionError"];
+
+/// What can be claimed, in order, as the API server wants it.
+pub(super) fn features(experimental: bool) -> Vec<&'static str> {
+    let tried: &[&str] = if experimental { &EXPERIMENTAL } else { &[] };
+    let mut features = [&STANDARD, tried].concat();
+    features.sort_unstable();
+    features
+}

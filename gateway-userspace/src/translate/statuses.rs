@@ -110,7 +110,7 @@ pub struct ClassStatus {
     /// Its conditions.
     pub status: ObjectStatus,
     /// The features of Gateway API that its Gateways have, in order.
-    pub features: &'static [&'static str],
+    pub features: Vec<&'static str>,
 }
 
 /// A `ListenerSet`.

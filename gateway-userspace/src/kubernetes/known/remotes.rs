@@ -13,8 +13,10 @@ impl Known {
             Change::Apply(_, item) => self.take_remote(link, item),
             Change::Delete(_, id) => self.delete_remote(link, &id),
             Change::Replace(scope, items) => self.replace_remote(link, &scope, items),
-            // How a link does as a whole is said by itself.
-            Change::Health(..) | Change::Remote(..) | Change::Link(..) | Change::Unlink(_) => false,
+            // How a link does as a whole is said by itself, and of Gateway API this cluster's alone counts.
+            Change::Health(..) | Change::Remote(..) | Change::Link(..) | Change::Unlink(_) | Change::Definitions(_) => {
+                false
+            }
         }
     }
 

@@ -178,7 +178,9 @@ mod tests {
     fn a_class_of_ours_claims_in_its_status_what_is_served() {
         let id = ObjectId { kind: Kind::GatewayClass, name: Name::new("", "beeline") };
         let mut statuses = Statuses::default();
-        statuses.gateway_classes.insert(id.name.clone(), ClassStatus { features: &["TCPRoute"], ..ClassStatus::default() });
+        statuses
+            .gateway_classes
+            .insert(id.name.clone(), ClassStatus { features: vec!["TCPRoute"], ..ClassStatus::default() });
         let facts = Facts { statuses: statuses.into(), ..Facts::default() };
 
         let status = status(&facts, &id, &Value::Null, &Time(Timestamp::UNIX_EPOCH)).unwrap();

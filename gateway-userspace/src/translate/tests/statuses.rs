@@ -2,6 +2,7 @@
 //! for what does not.
 
 use super::*;
+use crate::source::Definitions;
 use crate::translate::statuses::{Condition, Truth};
 
 const TCP: &str = "{name: tcp, port: 80, protocol: TCP}";
@@ -71,6 +72,25 @@ fn what_is_served_is_accepted_and_programmed() {
            tcp [TCPRoute] 1 +Accepted/Accepted -Conflicted/NoConflicts +Programmed/Programmed +ResolvedRefs/ResolvedRefs\n\
          TCPRoute shop/web of edge * +Accepted/Accepted +ResolvedRefs/ResolvedRefs\n"
     );
+}
+
+#[test]
+fn a_class_claims_what_the_channel_of_the_definitions_carries_and_says_whether_it_knows_their_version() {
+    let class = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: beeline}\nspec: \
+                 {controllerName: beeline.dev/gateway}\n";
+    let status = |version: &str, experimental| {
+        let mut objects = objects(class);
+        objects.definitions = Some(Definitions { version: version.into(), experimental });
+        let class = translate(&objects, &Options::default()).statuses.gateway_classes.into_values().next().unwrap();
+        (class.features.contains(&"HTTPRouteRetry"), conditions(&class.status.conditions), class.features)
+    };
+
+    let (standard, experimental) = (status("v1.6.3", false), status("v1.7.0", true));
+
+    assert!(!standard.0 && experimental.0);
+    assert!(experimental.2.is_sorted(), "{:?}", experimental.2);
+    assert_eq!(standard.1, " +Accepted/Accepted +SupportedVersion/SupportedVersion");
+    assert_eq!(experimental.1, " +Accepted/Accepted -SupportedVersion/UnsupportedVersion");
 }
 
 #[test]

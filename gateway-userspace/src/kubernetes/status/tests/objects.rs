@@ -189,7 +189,7 @@ async fn a_class_gets_its_conditions_also_where_the_server_does_not_know_what_it
     server.put(CLASS, json!({ "metadata": {}, "spec": { "controllerName": "beeline.dev/gateway" } }));
     server.fail("gatewayclasses/beeline/status", 500);
     let a = Agent::start(&server, "a");
-    let class = ClassStatus { status: object_status(), features: &["TCPRoute"] };
+    let class = ClassStatus { status: object_status(), features: vec!["TCPRoute"] };
     let mut ours = facts();
     Arc::make_mut(&mut ours.statuses).gateway_classes.insert(Name::new("", "beeline"), class);
     a.status.publish(ours);
