@@ -136,6 +136,7 @@ async fn follow(
                 if let Some(request) = listener.request(stream).await {
                     programmer.fall_silent(Successor::OfThisNode).await;
                     let (standby, http) = (Standby::begin(&bpffs), programmer.take_http());
+                    http.hand_over();
                     // The programmer is the last: with it goes the lock, and then another agent needs all the rest.
                     drop((sweeper, listener, programmer));
                     request.answer().await;

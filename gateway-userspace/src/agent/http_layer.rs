@@ -1,8 +1,8 @@
 //! The HTTP layer beside the agent: the sockets that the datapath steers connections to, and what is served on them.
 //!
 //! It starts with the first site. New sites are served before the datapath sends anybody there; those that go are served
-//! until it sends nobody any more, and their connections are then drained. An agent that has handed over keeps the
-//! connections that it took until it is told to end.
+//! until it sends nobody any more, and their connections are then drained. An agent that has handed over tells
+//! the clients of its connections to connect anew, and keeps those that go on, as `WebSocket`s do, until it is told to end.
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -57,6 +57,14 @@ impl HttpLayer {
             self.sites.clone_from(sites);
             // What is wrong with them was said when they came.
             let _ = server.live().install(sites);
+        }
+    }
+
+    /// Another agent takes new connections over: the clients of open ones are told to connect anew, and until that agent's
+    /// sockets are in place these go on accepting.
+    pub fn hand_over(&self) {
+        if let Some(server) = &self.server {
+            server.end_connections();
         }
     }
 

@@ -85,10 +85,13 @@ impl Connection {
 
     /// Waits until it is to end.
     async fn ended(&self) {
-        tokio::select! {
-            () = self.gone.cancelled() => {}
-            () = self.worker.drain.cancelled() => {}
-        }
+        self.worker.ended(&self.gone).await;
+    }
+
+    /// Waits until it is to end, and no request can be under way any more that a client sent without knowing that. hyper
+    /// would end a connection of HTTP/1.1 without request at once, in the face of the next.
+    async fn last_call(&self) {
+        self.worker.last_call(&self.gone).await;
     }
 
     /// It is in use until the answer is dropped.
@@ -178,8 +181,7 @@ async fn serve_clear(arrival: Arrival, mut stream: TcpStream, gone: Cancellation
     let limit = arrival.worker.options.header_timeout;
     let spoken = tokio::select! {
         spoken = tokio::time::timeout(limit, sniff::read(&mut stream)) => spoken,
-        () = gone.cancelled() => return,
-        () = arrival.worker.drain.cancelled() => return,
+        () = arrival.worker.last_call(&gone) => return,
     };
     match spoken {
         Ok(Ok((Spoken::Http1, prefix))) => serve_http1(arrival, Prefixed::new(prefix, stream), None, gone).await,
@@ -200,8 +202,11 @@ async fn serve_tls(arrival: Arrival, mut stream: TcpStream, site: Arc<LiveSite>)
     let name = hello.server_name.as_deref().unwrap_or_default();
     let Some(index) = site.router.secure_listener(name) else {
         arrival.reject(Reason::NoListener);
-        let _ = stream.write_all(&UNRECOGNIZED_NAME).await;
-        let _ = stream.shutdown().await;
+        // Where streams are passed on, a name without route ends without a word, too: Gateway API's tests have it so.
+        if site.site.listeners.iter().all(|listener| matches!(listener.handling, Handling::Https(..))) {
+            let _ = stream.write_all(&UNRECOGNIZED_NAME).await;
+            let _ = stream.shutdown().await;
+        }
         return;
     };
     let stream = Prefixed::new(hello.bytes, stream);
@@ -292,7 +297,7 @@ where
     );
     let outcome = tokio::select! {
         outcome = serving.as_mut() => outcome,
-        () = connection.ended() => {
+        () = connection.last_call() => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }

@@ -45,6 +45,9 @@ pub struct Options {
     pub max_connections_per_client: Option<usize>,
     /// Whose `X-Forwarded-*` and `Forwarded` are believed and added to. Those of all others are replaced.
     pub trusted_proxies: Vec<IpNet>,
+    /// How long a connection without request, which is to end, waits for one that may be under way already. That one is
+    /// answered with `Connection: close`.
+    pub last_call: Duration,
     /// How long connections are given to end when the server stops.
     pub drain_timeout: Duration,
 }
@@ -70,6 +73,7 @@ impl Default for Options {
             max_connections: 100_000,
             max_connections_per_client: None,
             trusted_proxies: Vec::new(),
+            last_call: Duration::from_secs(5),
             drain_timeout: Duration::from_secs(30),
         }
     }

@@ -27,6 +27,9 @@ use super::snapshot::Live;
 /// How long a worker waits after it could not accept, as when no file descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long a server that stops still accepts, so that nobody is reset who was about to be accepted.
+const LAST_ACCEPTS: Duration = Duration::from_millis(200);
+
 /// How often a worker looks for connections that were idle for too long.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -50,6 +53,8 @@ pub struct Worker {
     pub budget: Budget,
     /// Cancelled when all connections shall end.
     pub drain: CancellationToken,
+    /// Cancelled when no more shall be accepted.
+    closing: CancellationToken,
     /// Who may have a connection.
     pub admission: Arc<Admission>,
     connections: TaskTracker,
@@ -61,6 +66,7 @@ pub struct Server {
     live: Arc<Live>,
     workers: Vec<Arc<Worker>>,
     drain: CancellationToken,
+    closing: CancellationToken,
     stop: CancellationToken,
     connections: TaskTracker,
     threads: Vec<JoinHandle<()>>,
@@ -71,7 +77,7 @@ impl Server {
     /// sockets of its own (`SO_REUSEPORT`), one after the other.
     pub fn start(listeners: Vec<TcpListener>, live: Arc<Live>, log: Option<&AccessLog>) -> io::Result<Self> {
         let options = Arc::clone(live.options());
-        let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
+        let [drain, closing, stop] = std::array::from_fn(|_| CancellationToken::new());
         let connections = TaskTracker::new();
         let admission = Arc::new(Admission::default());
         let workers: Vec<Arc<Worker>> = (0..options.workers)
@@ -84,6 +90,7 @@ impl Server {
                     lines: log.cloned().map(Lines::new),
                     budget: Budget::default(),
                     drain: drain.clone(),
+                    closing: closing.clone(),
                     admission: Arc::clone(&admission),
                     connections: connections.clone(),
                 })
@@ -104,7 +111,7 @@ impl Server {
                 runtime.shutdown_background();
             })?);
         }
-        Ok(Self { live, workers, drain, stop, connections, threads })
+        Ok(Self { live, workers, drain, closing, stop, connections, threads })
     }
 
     /// What is served; to be given new sites.
@@ -122,10 +129,17 @@ impl Server {
         self.connections.len()
     }
 
-    /// Accepts no more, and lets every connection end: `Connection: close` with the next answer, or GOAWAY. Returns when
-    /// all have ended, or after the time that the settings give, when the rest are ended.
-    pub async fn drain(mut self) {
+    /// Lets every connection end: `Connection: close` with the next answer, or GOAWAY. Who connects still is served, once.
+    pub fn end_connections(&self) {
         self.drain.cancel();
+    }
+
+    /// Accepts no more, and lets every connection end. Returns when all have ended, or after the time that the settings
+    /// give, when the rest are ended.
+    pub async fn drain(mut self) {
+        self.end_connections();
+        tokio::time::sleep(LAST_ACCEPTS).await;
+        self.closing.cancel();
         self.connections.close();
         let _ = tokio::time::timeout(self.live.options().drain_timeout, self.connections.wait()).await;
         self.stop.cancel();
@@ -171,6 +185,20 @@ impl Worker {
         drop(self.connections.spawn(work));
     }
 
+    /// Waits until a connection is to end: its listener is gone, or all shall end.
+    pub async fn ended(&self, gone: &CancellationToken) {
+        tokio::select! {
+            () = gone.cancelled() => {}
+            () = self.drain.cancelled() => {}
+        }
+    }
+
+    /// The same, and then for as long as a request may be under way.
+    pub async fn last_call(&self, gone: &CancellationToken) {
+        self.ended(gone).await;
+        tokio::time::sleep(self.options.last_call).await;
+    }
+
     fn flush(&self) {
         if let Some(lines) = &self.lines {
             lines.flush();
@@ -182,7 +210,7 @@ async fn accept(worker: Arc<Worker>, listener: tokio::net::TcpListener) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = worker.drain.cancelled() => return,
+            () = worker.closing.cancelled() => return,
         };
         match accepted {
             Ok((stream, peer)) => admit(&worker, stream, plain(peer)),

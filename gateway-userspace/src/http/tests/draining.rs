@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper::Response;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 
 use super::sites::{clear, listener, route, rule, site, to, to_pod};
@@ -32,7 +32,8 @@ async fn waiting() -> (Pod, Arc<Semaphore>) {
 #[tokio::test]
 async fn requests_on_their_way_end_well_when_the_server_stops() {
     let (pod, go) = waiting().await;
-    let gateway = Gateway::new(clear(rule([to_pod(pod.address)])));
+    let options = Options { last_call: Duration::from_millis(500), ..Options::default() };
+    let gateway = Gateway::with(clear(rule([to_pod(pod.address)])), options, None);
     let (mut old, mut new) = (gateway.http1().await, gateway.http2().await);
     let mut idle = gateway.connect().await;
     let asked = (tokio::spawn(old.send_request(get("/"))), tokio::spawn(new.send_request(get2("a", "/"))));
@@ -40,7 +41,7 @@ async fn requests_on_their_way_end_well_when_the_server_stops() {
 
     let stopping = tokio::spawn(gateway.server.drain());
 
-    assert_eq!(idle.read(&mut [0; 16]).await.unwrap_or(0), 0, "an idle connection ends at once");
+    assert_eq!(idle.read(&mut [0; 16]).await.unwrap_or(0), 0, "an idle connection ends soon");
     go.add_permits(2);
     let response = asked.0.await.unwrap().unwrap();
     assert_eq!(response.headers()["connection"], "close");
@@ -48,6 +49,30 @@ async fn requests_on_their_way_end_well_when_the_server_stops() {
     assert_eq!(read(asked.1.await.unwrap().unwrap()).await, (200, "late".to_string()));
     stopping.await.unwrap();
     assert!(tokio::net::TcpStream::connect(gateway.address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_request_under_way_when_the_server_stops_is_served_on_new_and_on_idle_connections() {
+    let pod = Pod::named("a").await;
+    let gateway = Gateway::new(clear(rule([to_pod(pod.address)])));
+    let (mut used, mut new) = (gateway.http1().await, gateway.http1().await);
+    assert_eq!(read(used.send_request(get("/")).await.unwrap()).await.0, 200);
+    let mut sniffed = gateway.connect().await;
+
+    gateway.server.end_connections();
+    let mut late = gateway.http1().await;
+
+    for client in [&mut used, &mut new, &mut late] {
+        client.ready().await.unwrap();
+        let response = client.send_request(get("/")).await.unwrap();
+        assert_eq!(response.headers()["connection"], "close");
+        assert_eq!(read(response).await, (200, "a".to_string()));
+    }
+    sniffed.write_all(b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    sniffed.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", answer.escape_ascii());
+    until("all have ended", || gateway.server.open_connections() == 0).await;
 }
 
 #[tokio::test]

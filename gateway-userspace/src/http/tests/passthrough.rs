@@ -1,5 +1,6 @@
 //! TLS that is passed on, or ends here with a stream of bytes within.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -54,7 +55,19 @@ async fn tls_is_passed_on_by_name_and_each_half_ends_by_itself() {
         let mut stream = connect(&authority.client(&[], None), gateway.address, name).await.unwrap();
         assert_eq!(say_all(&mut stream, "hello").await, expected);
     }
-    assert!(connect(&authority.client(&[], None), gateway.address, "c.other").await.is_err());
+}
+
+#[tokio::test]
+async fn a_name_without_listener_or_without_route_ends_without_a_word() {
+    let pod = Pod::silent().await;
+    let routes = vec![tls_route("a.example", to_pod(pod.address))];
+    let gateway = Gateway::new(site([listener("tls", Some("*.example"), Handling::TlsPassthrough(routes))]));
+
+    for name in ["b.other", "b.example"] {
+        let error = connect(&Authority::new().client(&[], None), gateway.address, name).await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset), "{name}: {error}");
+    }
+    assert_eq!(pod.connections(), 0);
 }
 
 #[tokio::test]
