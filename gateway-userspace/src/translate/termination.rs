@@ -19,7 +19,8 @@ use crate::source::{Kind, Name, Objects};
 pub(super) struct ListenerTls {
     /// The certificates that can be used.
     pub certificates: Vec<Certificate>,
-    validation: Option<ClientValidation>,
+    /// What is asked of clients, if anything.
+    pub validation: Option<ClientValidation>,
     /// References that lead nowhere.
     pub flaws: Vec<Flaw>,
     /// Why no client can be trusted, though clients have to prove who they are: then nobody is let in.

@@ -32,6 +32,7 @@ impl<'a> Facts<'a> {
         let served = ("Programmed", format!("served at {}", listed(&addresses)));
         let mut conditions = vec![accepted, condition("Programmed", served, programmed)];
         conditions.extend(gateway.client_certificate.as_ref().map(|found| shown(found.as_ref().err())));
+        conditions.extend(insecure(gateway));
         let generation = generation(gateway.found.object.metadata.generation);
         let status = ObjectStatus { generation, conditions };
         let is_attached = |set: &usize| self.set_flaw(at, gateway, *set).is_none();
@@ -175,6 +176,17 @@ fn shown(unresolved: Option<&Unresolved>) -> Condition {
         (reason, format!("{}: {}", gateways::CLIENT_CERTIFICATE, unresolved.message()))
     });
     condition("ResolvedRefs", ("ResolvedRefs", "all references lead somewhere".to_string()), flaw)
+}
+
+/// That clients without a valid certificate are let in, if somebody asked for that (GEP-91).
+fn insecure(gateway: &OurGateway<'_>) -> Option<Condition> {
+    let is_insecure =
+        |listener: &&Listener<'_>| listener.tls.validation.as_ref().is_some_and(|validation| validation.is_optional);
+    let listeners: Vec<&str> =
+        gateway.listeners.iter().filter(is_insecure).map(|listener| &*listener.spec.name).collect();
+    let message = format!("these listeners let clients without a valid certificate in: {}", listeners.join(", "));
+    let (kind, reason) = ("InsecureFrontendValidationMode", "ConfigurationChanged");
+    (!listeners.is_empty()).then_some(Condition { kind, truth: Truth::True, reason, message })
 }
 
 /// A Gateway is accepted if one of its listeners is; the others are named.
