@@ -12,6 +12,7 @@ pub mod listeners;
 pub mod neighbours;
 pub mod netfilter;
 pub mod netlink;
+pub mod open_files;
 mod prefixes;
 mod reserved_ports;
 mod routes;

@@ -23,6 +23,7 @@ pub mod outcome;
 pub mod packets;
 pub mod pod;
 pub mod process;
+pub mod requests;
 pub mod second_host;
 pub mod segment;
 pub mod smuggling;

@@ -1,7 +1,9 @@
 //! Connections that stay open with data flowing, to see whether anything disturbs them.
 //!
-//! Each either sends numbers through an echo and checks that they return, or reads an HTTP response without end and
-//! checks that no line is missing. What is reset, mixed up or silent for too long is reported as broken.
+//! Each sends numbers through an echo and checks that they return, or reads an HTTP response without end and checks that no
+//! line is missing. What is reset, mixed up or silent for too long is reported as broken.
+
+mod conversation;
 
 use std::io;
 use std::net::{SocketAddr, TcpStream as BlockingStream};
@@ -11,33 +13,22 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use self::conversation::{Conversation, Pace};
+pub use self::conversation::{Talk, Tls};
 use crate::client;
 use crate::netns::Namespace;
 use crate::wait;
-
-/// Time between a number's return and the next.
-const PAUSE: Duration = Duration::from_millis(20);
-/// A number that takes longer to return means that the connection stalls.
-const STALL: Duration = Duration::from_secs(2);
-
-/// What flows over the connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Talk {
-    /// Numbers through an echo.
-    Echo,
-    /// The response to `GET /stream`.
-    Stream,
-}
 
 /// Open connections, driven by a thread of their own.
 pub struct LongLived {
     stop: Arc<AtomicBool>,
     progress: Arc<[AtomicU64]>,
+    /// How long a few numbers of every connection may take.
+    patience: Duration,
     worker: JoinHandle<Result<Report>>,
 }
 
@@ -65,16 +56,18 @@ impl LongLived {
         Self::start(from, target, count, Talk::Stream)
     }
 
-    fn start(from: &Namespace, target: SocketAddr, count: usize, talk: Talk) -> Result<Self> {
+    /// Opens connections that talk in another way.
+    pub fn start(from: &Namespace, target: SocketAddr, count: usize, talk: Talk) -> Result<Self> {
         let open = || (0..count).map(|_| client::connect(target)).collect::<io::Result<Vec<_>>>();
         let streams = from.enter(open)?.with_context(|| format!("cannot open {count} connections to {target}"))?;
         let stop = Arc::new(AtomicBool::new(false));
         let progress: Arc<[AtomicU64]> = (0..count).map(|_| AtomicU64::new(0)).collect();
+        let pace = Pace::of(&talk);
         let worker = {
             let (stop, progress) = (Arc::clone(&stop), Arc::clone(&progress));
-            thread::spawn(move || drive(streams, talk, &stop, &progress))
+            thread::spawn(move || drive(streams, &talk, &stop, &progress))
         };
-        Ok(Self { stop, progress, worker })
+        Ok(Self { stop, progress, patience: (pace.stall + pace.pause) * 3, worker })
     }
 
     /// Waits until every connection has had some more numbers back; an error names how many have not.
@@ -84,7 +77,7 @@ impl LongLived {
             let pairs = self.progress.iter().zip(&before);
             pairs.filter(|(now, before)| now.load(Ordering::Relaxed) < **before + 3).count()
         };
-        wait::until("every connection goes on", STALL * 2, || (behind() == 0).then_some(()))
+        wait::until("every connection goes on", self.patience, || (behind() == 0).then_some(()))
             .with_context(|| format!("{} of {} connections stand still", behind(), before.len()))
     }
 
@@ -97,7 +90,7 @@ impl LongLived {
 
 fn drive(
     streams: Vec<BlockingStream>,
-    talk: Talk,
+    talk: &Talk,
     stop: &Arc<AtomicBool>,
     progress: &Arc<[AtomicU64]>,
 ) -> Result<Report> {
@@ -108,8 +101,8 @@ fn drive(
         for (index, stream) in streams.into_iter().enumerate() {
             stream.set_nonblocking(true)?;
             let stream = TcpStream::from_std(stream)?;
-            let (stop, progress) = (Arc::clone(stop), Arc::clone(progress));
-            tasks.spawn(async move { converse(stream, talk, &stop, &progress[index]).await });
+            let (talk, stop, progress) = (talk.clone(), Arc::clone(stop), Arc::clone(progress));
+            tasks.spawn(async move { converse(stream, &talk, &stop, &progress[index]).await });
         }
         while let Some(outcome) = tasks.join_next().await {
             match outcome? {
@@ -123,61 +116,29 @@ fn drive(
 }
 
 /// Talks until it is told to stop; gives the longest time that a number took.
-async fn converse(stream: TcpStream, talk: Talk, stop: &AtomicBool, progress: &AtomicU64) -> io::Result<Duration> {
-    let mut stream = BufReader::new(stream);
+async fn converse(stream: TcpStream, talk: &Talk, stop: &AtomicBool, progress: &AtomicU64) -> io::Result<Duration> {
+    let Pace { pause, stall } = Pace::of(talk);
     let mut longest = Duration::ZERO;
     let mut number = 0_u64;
-    if talk == Talk::Stream {
-        in_time(request(&mut stream), number).await?;
-    }
+    let mut conversation = in_time(Conversation::begin(stream, talk), stall, number).await?;
     while !stop.load(Ordering::Relaxed) {
         let begin = Instant::now();
-        let received = match talk {
-            Talk::Echo => in_time(echo(&mut stream, number), number).await?,
-            Talk::Stream => in_time(line(&mut stream), number).await?,
-        };
+        let received = in_time(conversation.turn(number), stall, number).await?;
         if received != number {
             return Err(io::Error::other(format!("received {received} where {number} was due")));
         }
         longest = longest.max(begin.elapsed());
         number += 1;
         progress.store(number, Ordering::Relaxed);
-        if talk == Talk::Echo {
-            tokio::time::sleep(PAUSE).await;
-        }
+        tokio::time::sleep(pause).await;
     }
     Ok(longest)
 }
 
-async fn in_time<T>(step: impl Future<Output = io::Result<T>>, number: u64) -> io::Result<T> {
-    match timeout(STALL, step).await {
+async fn in_time<T>(step: impl Future<Output = io::Result<T>>, stall: Duration, number: u64) -> io::Result<T> {
+    match timeout(stall, step).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(io::Error::other(format!("{error} after {number} numbers"))),
-        Err(_) => Err(io::Error::other(format!("silent for {STALL:?} after {number} numbers"))),
+        Err(_) => Err(io::Error::other(format!("silent for {stall:?} after {number} numbers"))),
     }
-}
-
-async fn echo(stream: &mut BufReader<TcpStream>, number: u64) -> io::Result<u64> {
-    stream.write_u64(number).await?;
-    stream.read_u64().await
-}
-
-/// Asks for the stream and reads the response's head. HTTP/1.0, so that lines come without chunks around them.
-async fn request(stream: &mut BufReader<TcpStream>) -> io::Result<()> {
-    stream.write_all(b"GET /stream HTTP/1.0\r\n\r\n").await?;
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if stream.read_line(&mut head).await? == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed within the response's head"));
-        }
-    }
-    Ok(())
-}
-
-/// Reads the number of one line.
-async fn line(stream: &mut BufReader<TcpStream>) -> io::Result<u64> {
-    let mut line = String::new();
-    stream.read_line(&mut line).await?;
-    let number = line.strip_suffix('\n').and_then(|line| line.split(' ').next_back()?.parse().ok());
-    number.ok_or_else(|| io::Error::other(format!("no line of a Pod: `{line}`")))
 }

@@ -1,4 +1,4 @@
-//! The server that plays a Pod: HTTP/1.1, a TCP echo, a UDP echo; one process can play several Pods, each on
+//! The server that plays a Pod: HTTP/1.1 and HTTP/2 in the clear, a TCP echo, a UDP echo; one process can play several Pods, each on
 //! addresses of its own, or be the one Pod that it runs in.
 //!
 //! Every answer names the Pod and the client's address as the Pod sees it. It is real but small: no TLS, no limits.
@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
@@ -140,9 +141,9 @@ async fn answer_http(shared: Arc<Shared>, listener: TcpListener) {
                 ready(http::answer(&shared.name, is_ready, plain(client), request))
             };
             let service = hyper::service::service_fn(answer);
-            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let server = auto::Builder::new(TokioExecutor::new());
             // A client that goes away in the middle is no error of ours.
-            let _gone = connection.await;
+            let _gone = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
         });
     }
 }

@@ -14,7 +14,7 @@ use gateway_common::maps::Listener;
 use tracing::{info, warn};
 
 use crate::dataplane::Dataplane;
-use crate::host::listeners;
+use crate::host::{listeners, open_files};
 use crate::http::{Live, Options, Server};
 use crate::model::http::Site;
 use crate::source::Problem;
@@ -83,6 +83,7 @@ impl HttpLayer {
 /// so they end when these take no more.
 fn start(live: Arc<Live>, dataplane: &Dataplane) -> anyhow::Result<Server> {
     let workers = live.options().workers;
+    let files = open_files::allow_most().context("cannot allow more open files")?;
     let mut sockets = Vec::new();
     for family in Listener::ALL {
         match listeners::open(family, workers) {
@@ -95,6 +96,6 @@ fn start(live: Arc<Live>, dataplane: &Dataplane) -> anyhow::Result<Server> {
         }
     }
     let server = Server::start(sockets, live, None)?;
-    info!(workers, "the HTTP layer serves");
+    info!(workers, files, "the HTTP layer serves");
     Ok(server)
 }

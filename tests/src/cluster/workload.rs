@@ -24,12 +24,14 @@ pub struct Workload {
     pub gates: Vec<&'static str>,
     /// Whether a node gives connections to its own Pods only.
     pub is_local: bool,
+    /// What its Service says that its HTTP port speaks, if anything.
+    pub speaks: Option<&'static str>,
 }
 
 impl Workload {
     /// Pods without readiness gates, which every node gives connections to.
     pub fn new(name: &'static str, replicas: u32, drain: u32) -> Self {
-        Self { name, replicas, drain, gates: Vec::new(), is_local: false }
+        Self { name, replicas, drain, gates: Vec::new(), is_local: false, speaks: None }
     }
 
     /// The same with a readiness gate.
@@ -41,6 +43,12 @@ impl Workload {
     /// The same for connections that come by a Pod's own node.
     pub fn local(mut self) -> Self {
         self.is_local = true;
+        self
+    }
+
+    /// The same with an `appProtocol` at its HTTP port.
+    pub fn speaking(mut self, protocol: &'static str) -> Self {
+        self.speaks = Some(protocol);
         self
     }
 
@@ -141,6 +149,12 @@ impl Workload {
     fn service(&self) -> Value {
         let ports = [("http", HTTP_PORT, "TCP"), ("echo", ECHO_PORT, "TCP"), ("who", UDP_PORT, "UDP")]
             .map(|(name, port, protocol)| json!({ "name": name, "port": port, "protocol": protocol }));
+        let ports = ports.map(|mut port| {
+            if port["name"] == "http" {
+                port["appProtocol"] = json!(self.speaks);
+            }
+            port
+        });
         json!({
             "apiVersion": "v1",
             "kind": "Service",

@@ -1,4 +1,5 @@
-//! What a Pod's HTTP server answers: who it is and what it saw, a stream without end, or the request's own body.
+//! What a Pod's HTTP server answers: who it is and what it saw, a stream without end, or what it was sent: the request's own
+//! body, the messages of a WebSocket, those of a gRPC stream.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -6,13 +7,22 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::{SinkExt, StreamExt};
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Body, Bytes, Frame, Incoming};
-use hyper::header::CONTENT_TYPE;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
+use hyper::http::HeaderValue;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+/// How a call of gRPC went, at its end.
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// How often the stream sends a line.
 const STREAM_INTERVAL: Duration = Duration::from_millis(50);
@@ -30,15 +40,29 @@ pub struct Answer {
     pub headers: BTreeMap<String, String>,
 }
 
-/// Answers one request: `GET /stream` sends a line every 50 ms, `GET /ready` is 503 if the Pod is not, `POST /echo`
-/// returns the body, all else says who answers.
+/// Answers one request: `GET /stream` sends a line every 50 ms, `GET /ready` is 503 if the Pod is not, `POST /echo` and every
+/// call of gRPC return the body, a WebSocket its messages; all else says who answers.
 pub fn answer(
     pod: &str,
     is_ready: bool,
     client: SocketAddr,
     request: Request<Incoming>,
 ) -> Result<Response<BoxBody<Bytes, hyper::Error>>, hyper::http::Error> {
+    if let Some(key) = request.headers().get(SEC_WEBSOCKET_KEY) {
+        let accepted = derive_accept_key(key.as_bytes());
+        tokio::spawn(echo_messages(request));
+        let switching = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
+        let switching = switching.header(CONNECTION, "upgrade").header(UPGRADE, "websocket");
+        return switching
+            .header(SEC_WEBSOCKET_ACCEPT, accepted)
+            .body(Empty::new().map_err(|never| match never {}).boxed());
+    }
     let path = request.uri().path();
+    if request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
+        let ended = async { Some(Ok(HeaderMap::from_iter([(GRPC_STATUS, HeaderValue::from_static("0"))]))) };
+        let body = request.into_body().with_trailers(ended).boxed();
+        return Response::builder().header(CONTENT_TYPE, "application/grpc").body(body);
+    }
     if *request.method() == Method::POST && path == "/echo" {
         return Ok(Response::new(request.into_body().boxed()));
     }
@@ -55,6 +79,18 @@ pub fn answer(
     let text = serde_json::json!(answer).to_string() + "\n";
     let body = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed();
     Response::builder().status(status).header(CONTENT_TYPE, "application/json").body(body)
+}
+
+/// Returns the messages of a WebSocket until the client closes it.
+async fn echo_messages(request: Request<Incoming>) {
+    // A client that goes away is no error of ours.
+    let Ok(upgraded) = hyper::upgrade::on(request).await else { return };
+    let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
+    while let Some(Ok(message)) = socket.next().await {
+        if (message.is_binary() || message.is_text()) && socket.send(message).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// A body that never ends: `POD NUMBER`, one line an interval.

@@ -15,6 +15,7 @@ mod install;
 mod leader;
 mod lifecycle;
 mod pods;
+mod requests;
 mod samples;
 mod traffic;
 mod two_clusters;
