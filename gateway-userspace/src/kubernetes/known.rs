@@ -14,6 +14,9 @@ use self::pods::Pods;
 use super::change::{Change, Item, Scope};
 use crate::source::{Kind, ObjectId, Objects, Problem};
 
+/// The single objects that are wanted, each with the number of its wish: one that was not wanted for a moment has another.
+pub(super) type Wishes = BTreeMap<Scope, u64>;
+
 /// What is known, and how well.
 #[derive(Debug, Default)]
 pub(super) struct Known {
@@ -25,8 +28,10 @@ pub(super) struct Known {
     missing: BTreeSet<Scope>,
     /// The watches that do not do well.
     failures: BTreeMap<Scope, String>,
-    /// The single objects that something refers to.
-    referred: BTreeSet<Scope>,
+    /// The single objects that something refers to, each with the number of its wish.
+    referred: Wishes,
+    /// How many wishes there have been.
+    wishes: u64,
     news: News,
 }
 
@@ -63,29 +68,36 @@ impl Known {
         self.pods.revision(&self.objects)
     }
 
-    /// These are the single objects that something refers to now. What others were is forgotten.
-    pub(super) fn refer(&mut self, wanted: &BTreeSet<Scope>) {
-        for scope in self.referred.difference(wanted) {
-            if let Scope::Named(kind, name) = scope {
+    /// These are the single objects that something refers to now. What others were is forgotten; one that is wanted again
+    /// has another number then, and must be received anew.
+    pub(super) fn refer(&mut self, wanted: &BTreeSet<Scope>) -> &Wishes {
+        for (scope, _) in self.referred.extract_if(.., |scope, _| !wanted.contains(scope)) {
+            if let Scope::Named(kind, name) = &scope {
                 let id = ObjectId { kind: *kind, name: (**name).clone() };
                 self.objects.remove(&id);
                 self.objects.rejected.remove(&id);
                 self.problems.remove(&(None, id));
             }
-            self.missing.remove(scope);
-            self.failures.remove(scope);
+            self.missing.remove(&scope);
+            self.failures.remove(&scope);
         }
-        self.missing.extend(wanted.difference(&self.referred).cloned());
-        self.referred.clone_from(wanted);
+        for scope in wanted {
+            if !self.referred.contains_key(scope) {
+                self.wishes += 1;
+                self.missing.insert(scope.clone());
+                self.referred.insert(scope.clone(), self.wishes);
+            }
+        }
         if self.judge() {
             self.news = News::Everything;
         }
+        &self.referred
     }
 
     /// Takes a change in. Says whether what is known differs in anything but a Pod's version.
     pub(super) fn apply(&mut self, change: Change) -> bool {
         // A watch that nobody wants any more may have told something before it ended.
-        if change.scope().is_some_and(|scope| scope.is_one() && !self.referred.contains(scope)) {
+        if change.scope().is_some_and(|scope| scope.is_one() && !self.referred.contains_key(scope)) {
             return false;
         }
         if self.is_common(&change) {

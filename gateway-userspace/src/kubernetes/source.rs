@@ -18,7 +18,7 @@ use super::backoff::Pace;
 use super::change::{Change, Scope};
 use super::connect::{self, Settings};
 use super::definitions::{Told, follow_definitions};
-use super::known::{Known, News};
+use super::known::{self, Known, News};
 use super::links::{self, Links, Wanted};
 use super::referred::Referred;
 use super::resource::Resource;
@@ -144,9 +144,10 @@ impl KubernetesSource {
         if differs {
             want(&self.worker.links, links::wanted(self.known.objects()));
             let referred = referred(self.known.objects()).into_iter();
-            let referred = referred.map(|ObjectId { kind, name }| Scope::Named(kind, name.into())).collect();
-            self.known.refer(&referred);
-            want(&self.worker.referred, referred);
+            let referred: BTreeSet<Scope> =
+                referred.map(|ObjectId { kind, name }| Scope::Named(kind, name.into())).collect();
+            let wishes = self.known.refer(&referred).clone();
+            want(&self.worker.referred, wishes);
         }
         if awaited && self.known.missing().is_empty() {
             info!("every list is received");
@@ -204,7 +205,7 @@ struct Worker {
     /// The clusters to be linked with.
     links: watch::Sender<BTreeMap<String, Wanted>>,
     /// The single objects to be followed.
-    referred: watch::Sender<BTreeSet<Scope>>,
+    referred: watch::Sender<known::Wishes>,
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -214,7 +215,7 @@ impl Worker {
         let (end, ended) = oneshot::channel::<()>();
         let (started, start) = std::sync::mpsc::channel();
         let (links, wanted_links) = watch::channel(BTreeMap::new());
-        let (referred, wanted_objects) = watch::channel(BTreeSet::new());
+        let (referred, wanted_objects) = watch::channel(known::Wishes::new());
         let wishes = Wishes { links: wanted_links, referred: wanted_objects };
         let settings = settings.clone();
         let seen = Arc::<Seen>::default();
@@ -239,7 +240,7 @@ impl Worker {
 /// What is to be followed beside all objects of the kinds of old.
 struct Wishes {
     links: watch::Receiver<BTreeMap<String, Wanted>>,
-    referred: watch::Receiver<BTreeSet<Scope>>,
+    referred: watch::Receiver<known::Wishes>,
 }
 
 /// Finds the way to the API server and sets everything up that is watched.

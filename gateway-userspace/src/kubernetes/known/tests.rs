@@ -212,6 +212,19 @@ fn an_object_that_something_refers_to_is_awaited_and_forgotten_when_nothing_does
 }
 
 #[test]
+fn an_object_that_was_not_wanted_for_a_moment_is_another_wish() {
+    let mut known = Known::awaiting([]);
+    let ((a, _), (b, _)) = (secret("a"), secret("b"));
+    let first = known.refer(&[a.clone(), b.clone()].into()).clone();
+
+    known.refer(&[b.clone()].into());
+    let second = known.refer(&[a.clone(), b.clone()].into()).clone();
+
+    assert_ne!(first[&a], second[&a]);
+    assert_eq!(first[&b], second[&b]);
+}
+
+#[test]
 fn one_object_that_cannot_be_read_holds_up_no_other() {
     let mut known = Known::awaiting([]);
     let ((a, _), (b, item)) = (secret("a"), secret("b"));
