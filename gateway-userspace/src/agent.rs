@@ -10,6 +10,7 @@ mod conflicts;
 pub(crate) mod handover;
 mod health_ports;
 mod http_layer;
+pub(crate) mod inspection;
 mod local;
 mod places;
 pub(crate) mod probe;
@@ -34,6 +35,7 @@ use self::announce::Announcer;
 use self::handover::{Introduction, Listener, Place, Standby};
 use self::health_ports::HealthPorts;
 use self::http_layer::HttpLayer;
+use self::inspection::Inspection;
 use self::probe::Pulse;
 use self::program::{Cause, News, Programmer};
 use self::recorder::Recorder;
@@ -115,6 +117,9 @@ async fn follow(
     let bpffs = prepared.config.bpffs.clone();
     let mut programmer = start(prepared, directory)?;
     let mut host = HostChanges::new();
+    let inspection = RunDirectory::of(&bpffs)
+        .and_then(|directory| Inspection::start(&directory, programmer.observed_http()))
+        .inspect_err(|error| warn!(%error, "`beeline explain` cannot ask this agent"));
     let (mut sweeps, sweeper) = sweep::start(programmer.sweeper()?, programmer.shortest_timeout())?;
     programmer.first_reconcile()?;
     programmer.speak();
@@ -138,7 +143,7 @@ async fn follow(
                     let (standby, http) = (Standby::begin(&bpffs), programmer.take_http());
                     http.hand_over();
                     // The programmer is the last: with it goes the lock, and then another agent needs all the rest.
-                    drop((sweeper, listener, programmer));
+                    drop((inspection, sweeper, listener, programmer));
                     request.answer().await;
                     return Ok(Some((standby, http)));
                 }

@@ -5,6 +5,7 @@
 
 mod check;
 mod dump;
+mod explain;
 mod link_role;
 mod names;
 mod probe;
@@ -23,6 +24,7 @@ use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::ConfigError;
+use crate::http::explain::BadQuestion;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,6 +32,7 @@ Examples:
   beeline check examples/folder           are these manifests?
   beeline run --manifests /etc/beeline    serve them; stopping it leaves the datapath running
   beeline status                          what is served, to whom, how much
+  beeline explain http --host shop.example   what becomes of a request, and why
   beeline unload                          take everything off the host
 
 Exit codes: 0 all is well, 1 something failed or problems were found, 2 wrong usage";
@@ -72,6 +75,7 @@ enum Command {
     Run(Box<run::Arguments>),
     Status(status::Arguments),
     Dump(dump::Arguments),
+    Explain(explain::Arguments),
     Check(check::Arguments),
     Probe(probe::Arguments),
     Unload(unload::Arguments),
@@ -109,7 +113,8 @@ pub fn main() -> ExitCode {
         Ok(Outcome::ProblemsFound) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");
-            if error.is::<ConfigError>() { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
+            let is_usage = error.is::<ConfigError>() || error.is::<BadQuestion>();
+            if is_usage { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -119,6 +124,7 @@ fn execute(command: Command, bpffs: &Path) -> anyhow::Result<Outcome> {
         Command::Run(arguments) => run::execute(*arguments, bpffs),
         Command::Status(arguments) => status::execute(&arguments, bpffs),
         Command::Dump(arguments) => dump::execute(&arguments, bpffs),
+        Command::Explain(arguments) => explain::execute(&arguments, bpffs),
         Command::Check(arguments) => check::execute(&arguments, bpffs),
         Command::Probe(arguments) => probe::execute(&arguments),
         Command::Unload(arguments) => unload::execute(&arguments, bpffs),
@@ -178,6 +184,7 @@ mod tests {
             &["run", "--manifests", "/tmp"][..],
             &["status"],
             &["dump", "--counters"],
+            &["explain", "http", "--host", "shop.example"],
             &["check", "examples"],
             &["probe", "live"],
             &["unload"],

@@ -183,6 +183,12 @@ impl RunDirectory {
         self.read("names.json").unwrap_or_default()
     }
 
+    /// Where the agent that serves answers questions. Makes the directory, which the socket's file needs.
+    pub fn socket(&self) -> io::Result<PathBuf> {
+        fs::create_dir_all(&self.0)?;
+        Ok(self.0.join("agent.sock"))
+    }
+
     /// Removes the directory. That it is gone already is no error.
     pub fn remove(&self) -> io::Result<()> {
         match fs::remove_dir_all(&self.0) {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use gateway_common::FrontendKey;
@@ -15,16 +15,20 @@ use tracing::{info, warn};
 
 use crate::dataplane::Dataplane;
 use crate::host::{listeners, open_files};
-use crate::http::{Live, Options, Server};
+use crate::http::{Live, Observer, Options, Server};
 use crate::model::http::Site;
 use crate::source::Problem;
 
 type Sites = BTreeMap<FrontendKey, Arc<Site>>;
 
+/// Whoever wants to know what the HTTP layer does; nothing before it runs.
+pub type Observed = Arc<OnceLock<Observer>>;
+
 /// The HTTP layer, running or not needed yet.
 #[derive(Default)]
 pub struct HttpLayer {
     server: Option<Server>,
+    observed: Observed,
     /// What is served.
     sites: Sites,
 }
@@ -43,11 +47,19 @@ impl HttpLayer {
             let live = Live::new(Options::default());
             // An earlier agent's frontends may lead here from the moment that the sockets are steered to.
             let problems = live.install(&all);
-            self.server = Some(start(live, dataplane).context("the HTTP layer cannot be started")?);
+            let server = start(live, dataplane).context("the HTTP layer cannot be started")?;
+            // It starts once.
+            let _ = self.observed.set(server.observer());
+            self.server = Some(server);
             problems
         };
         self.sites = all;
         Ok(problems.into_iter().map(|problem| Problem::of_file("", problem.message)).collect())
+    }
+
+    /// What others may see of it, from when it runs.
+    pub fn observed(&self) -> Observed {
+        Arc::clone(&self.observed)
     }
 
     /// Ends what is not among these sites, to which the datapath sends nobody any more.

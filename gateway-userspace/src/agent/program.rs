@@ -12,7 +12,7 @@ use tracing::{debug, error, info};
 
 use super::announce::{Announcer, AnswerTime};
 use super::health_ports::HealthPorts;
-use super::http_layer::HttpLayer;
+use super::http_layer::{HttpLayer, Observed};
 use super::recorder::{Record, Recorder};
 use super::sockets::SocketSelection;
 use super::source::{Reading, Source, Successor};
@@ -325,6 +325,11 @@ impl Programmer {
     /// The HTTP layer with its connections, which may outlive this agent's turn.
     pub fn take_http(&mut self) -> HttpLayer {
         std::mem::take(&mut self.parts.http)
+    }
+
+    /// What may be seen of the HTTP layer.
+    pub fn observed_http(&self) -> Observed {
+        self.parts.http.observed()
     }
 
     /// The last words. The datapath is left as it is.

@@ -115,7 +115,7 @@ fn refused(exchange: &mut Exchange, refusal: framing::Refusal) -> Reason {
 }
 
 /// Brings the path into the form that is matched and sent on. That of `OPTIONS *` stays.
-fn normalize(parts: &mut Parts) -> Result<(), Reason> {
+pub fn normalize(parts: &mut Parts) -> Result<(), Reason> {
     if parts.uri.path() == "*" {
         return Ok(());
     }

@@ -110,6 +110,11 @@ pub struct References {
 }
 
 impl References {
+    /// Whether any of them has weight.
+    pub fn is_weighted(&self) -> bool {
+        !self.wheel.slots.is_empty()
+    }
+
     /// The next reference by weight. One that leads nowhere keeps its share.
     pub fn choose(&self) -> Result<usize, Reason> {
         self.wheel.turn().map(|slot| self.wheel.member(slot)).ok_or(Reason::NoBackends)

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 
-pub use self::explain::{Considered, Explanation, Met};
+pub use self::explain::Considered;
 use self::hosts::Hosts;
 use self::table::Table;
 use crate::model::http::{Handling, Hostname, Listener, PathMatch, Route, Site, TlsRoute};
@@ -144,6 +144,14 @@ pub fn http_routes_of(listener: &Listener) -> &[Arc<Route>] {
     match &listener.handling {
         Handling::Http(routes) | Handling::Https(_, routes) => routes,
         Handling::TlsPassthrough(_) | Handling::TlsTerminate(..) => &[],
+    }
+}
+
+/// The TLS routes of a listener; none if it has other ones.
+pub fn tls_routes_of(listener: &Listener) -> &[Arc<TlsRoute>] {
+    match &listener.handling {
+        Handling::TlsPassthrough(routes) | Handling::TlsTerminate(_, routes) => routes,
+        Handling::Http(_) | Handling::Https(..) => &[],
     }
 }
 

@@ -60,6 +60,25 @@ pub struct Worker {
     connections: TaskTracker,
 }
 
+/// Sees what the HTTP layer serves and counts, and does nothing. It may outlive the server.
+#[derive(Clone, Debug)]
+pub struct Observer {
+    live: Arc<Live>,
+    workers: Vec<Arc<Worker>>,
+}
+
+impl Observer {
+    /// What is served.
+    pub fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
+    /// What was counted so far.
+    pub fn counts(&self) -> Counts {
+        Counts::sum(self.workers.iter().map(|worker| &worker.counters))
+    }
+}
+
 /// The running HTTP layer.
 #[derive(Debug)]
 pub struct Server {
@@ -119,9 +138,14 @@ impl Server {
         &self.live
     }
 
+    /// Whoever wants to know what is served, and how much.
+    pub fn observer(&self) -> Observer {
+        Observer { live: Arc::clone(&self.live), workers: self.workers.clone() }
+    }
+
     /// What was counted so far.
     pub fn counts(&self) -> Counts {
-        Counts::sum(self.workers.iter().map(|worker| &worker.counters))
+        self.observer().counts()
     }
 
     /// How many connections of clients are open.

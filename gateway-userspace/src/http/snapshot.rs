@@ -34,6 +34,11 @@ impl Snapshot {
     pub fn site(&self, frontend: &FrontendKey) -> Option<&Arc<LiveSite>> {
         self.sites.get(frontend)
     }
+
+    /// All frontends, in no order.
+    pub fn sites(&self) -> impl Iterator<Item = (&FrontendKey, &LiveSite)> + Clone {
+        self.sites.iter().map(|(frontend, site)| (frontend, &**site))
+    }
 }
 
 /// Something of the model that cannot be served as it is; all else is.

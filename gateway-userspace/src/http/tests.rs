@@ -2,6 +2,7 @@
 
 mod bodies;
 mod draining;
+mod explaining;
 mod failures;
 mod forwarding;
 mod http2;

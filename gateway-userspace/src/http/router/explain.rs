@@ -1,29 +1,20 @@
-//! Why a request meets what it meets: every listener and every match with the first thing that keeps the request from it.
+//! Why a request meets what it meets: every listener and every route or match with the first thing that keeps the request
+//! from it.
 //!
 //! For people, not for the path of a request: it asks one match after the other, and compiles each for that.
 
-use serde::Serialize;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use super::conditions::Conditions;
 use super::table::Table;
-use super::{Found, Request, Router, http_routes_of};
-use crate::model::http::{Handling, Listener, Match, PathMatch, Route, Rule};
+use super::{Found, Request, Router, http_routes_of, tls_routes_of};
+use crate::model::http::{Handling, Hostname, Listener, Match, PathMatch, Route, Rule, TlsRoute};
 
-/// What a request meets, and why nothing else.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Explanation {
-    /// The listeners of the frontend, in their order.
-    pub listeners: Vec<Considered>,
-    /// The name of the listener that the request belongs to.
-    pub listener: Option<String>,
-    /// The matches of that listener's routes, in their order.
-    pub matches: Vec<Considered>,
-    /// The match that was met.
-    pub found: Option<Met>,
-}
-
-/// A listener or a match.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// A listener, a route or a match.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Considered {
     /// `web/https`, or `HTTPRoute shop/web rule 0 match 1`.
     pub name: String,
@@ -31,41 +22,43 @@ pub struct Considered {
     pub why_not: Option<String>,
 }
 
-/// The match that a request has met.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Met {
-    /// The route.
-    pub route: String,
-    /// The rule's index in it.
-    pub rule: usize,
-    /// The rule's name.
-    pub rule_name: Option<String>,
-    /// The match's index in the rule.
-    pub matched: usize,
-    /// The rule's filters, in order.
-    pub filters: Vec<String>,
-    /// Its references, each with its weight.
-    pub backends: Vec<String>,
+impl Router {
+    /// The listeners of the frontend, in their order, for a host, or for a name in TLS.
+    pub fn consider_listeners(&self, is_secure: bool, host: &str) -> Vec<Considered> {
+        let chosen = if is_secure { self.secure_listener(host) } else { self.plain_listener(host) };
+        let considered = |(index, listener): (usize, &Listener)| Considered {
+            name: listener.name.clone(),
+            why_not: (chosen != Some(index)).then(|| why_not_listener(listener, is_secure, host)),
+        };
+        self.site().listeners.iter().enumerate().map(considered).collect()
+    }
+
+    /// The matches of a listener's routes, in their order.
+    pub fn consider_matches(&self, listener: usize, request: &Request<'_>) -> Vec<Considered> {
+        let found = self.find(listener, request);
+        let routes = self.site().listeners.get(listener).map(http_routes_of).unwrap_or_default();
+        routes.iter().enumerate().flat_map(|(at, route)| considered(at, route, found, request)).collect()
+    }
+
+    /// The TLS routes of a listener, in their order.
+    pub fn consider_tls_routes(&self, listener: usize, name: &str) -> Vec<Considered> {
+        let found = self.find_tls(listener, name);
+        let routes = self.site().listeners.get(listener).map(tls_routes_of).unwrap_or_default();
+        let considered = |(at, route): (usize, &Arc<TlsRoute>)| {
+            let why_not = match found {
+                Some(found) if found == at => None,
+                _ if covers(&route.hostnames, name) => Some("another route's hostname fits better".to_owned()),
+                _ => Some(format!("its hostnames do not cover `{name}`")),
+            };
+            Considered { name: route.owner.clone(), why_not }
+        };
+        routes.iter().enumerate().map(considered).collect()
+    }
 }
 
-impl Router {
-    /// Explains what a request meets, in the clear or within TLS.
-    pub fn explain(&self, is_secure: bool, request: &Request<'_>) -> Explanation {
-        let chosen = if is_secure { self.secure_listener(request.host) } else { self.plain_listener(request.host) };
-        let listeners = self.site().listeners.iter().enumerate().map(|(index, listener)| Considered {
-            name: listener.name.clone(),
-            why_not: (chosen != Some(index)).then(|| why_not_listener(listener, is_secure, request.host)),
-        });
-        let listeners = listeners.collect();
-        let Some((index, listener)) = chosen.and_then(|index| Some((index, self.site().listeners.get(index)?))) else {
-            return Explanation { listeners, listener: None, matches: Vec::new(), found: None };
-        };
-        let found = self.find(index, request);
-        let routes = http_routes_of(listener).iter().enumerate();
-        let matches = routes.flat_map(|(at, route)| considered(at, route, found, request)).collect();
-        let met = found.and_then(|found| met(self.route(index, found)?, found));
-        Explanation { listeners, listener: Some(listener.name.clone()), matches, found: met }
-    }
+/// Whether hostnames cover a host; none cover every host.
+fn covers(hostnames: &[Hostname], host: &str) -> bool {
+    hostnames.is_empty() || hostnames.iter().any(|name| name.covers(host))
 }
 
 fn why_not_listener(listener: &Listener, is_secure: bool, host: &str) -> String {
@@ -82,7 +75,7 @@ fn why_not_listener(listener: &Listener, is_secure: bool, host: &str) -> String 
 }
 
 fn considered(at: usize, route: &Route, found: Option<Found>, request: &Request<'_>) -> Vec<Considered> {
-    let covers = route.hostnames.is_empty() || route.hostnames.iter().any(|name| name.covers(request.host));
+    let covers = covers(&route.hostnames, request.host);
     let mut considered = Vec::new();
     for (rule_index, rule) in route.rules.iter().enumerate() {
         for (match_index, written) in rule.matches.iter().enumerate() {
@@ -152,18 +145,4 @@ fn path_text(path: &PathMatch) -> String {
         PathMatch::Regex(expression) => format!("the expression `{expression}`"),
         PathMatch::Grpc { .. } => "another gRPC method".to_owned(),
     }
-}
-
-fn met(route: &Route, found: Found) -> Option<Met> {
-    let rule = route.rules.get(found.rule)?;
-    let backends =
-        rule.backends.iter().map(|backend| format!("{} weight {}", backend.group.reference, backend.group.weight));
-    Some(Met {
-        route: route.owner.clone(),
-        rule: found.rule,
-        rule_name: rule.name.clone(),
-        matched: found.matched,
-        filters: rule.filters.iter().map(|filter| filter.name().to_owned()).collect(),
-        backends: backends.collect(),
-    })
 }

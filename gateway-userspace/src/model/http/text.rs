@@ -71,32 +71,38 @@ fn write_tls_route(f: &mut fmt::Formatter<'_>, route: &TlsRoute) -> fmt::Result 
 }
 
 fn write_rule(f: &mut fmt::Formatter<'_>, index: usize, rule: &Rule) -> fmt::Result {
-    let Rule { name, matches, filters, backends, timeouts, retry, session, is_grpc } = rule;
+    let Rule { name, matches, filters, backends, is_grpc, timeouts: _, retry: _, session: _ } = rule;
     let name = name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
     writeln!(f, "      rule {index}{name}{}", if *is_grpc { " (gRPC)" } else { "" })?;
     for matched in matches {
         writeln!(f, "        if {}", condition(matched))?;
     }
     filters.iter().try_for_each(|filter| write_filter(f, "        ", filter))?;
-    for (what, limit) in [("request", timeouts.request), ("attempt", timeouts.backend_request)] {
-        if let Some(limit) = limit {
-            writeln!(f, "        {what} within {limit:?}")?;
-        }
-    }
-    if let Some(retry) = retry {
-        let (attempts, backoff) = (retry.attempts.unwrap_or(1), retry.backoff);
-        writeln!(f, "        again after {:?}, {attempts} times, pause {backoff:?}", retry.codes)?;
-    }
-    if let Some(session) = session {
-        let kind = if session.is_header { "header" } else { "cookie" };
-        let (name, absolute, idle) = (&session.name, session.absolute_timeout, session.idle_timeout);
-        let lasts = if session.is_permanent { " permanent" } else { "" };
-        writeln!(f, "        session by{lasts} {kind} {name}, ends {absolute:?}, idle {idle:?}")?;
-    }
+    terms(rule).iter().try_for_each(|term| writeln!(f, "        {term}"))?;
     backends.iter().try_for_each(|backend| write_backend(f, backend))
 }
 
-fn condition(matched: &Match) -> String {
+/// Time-outs, retries and sessions of a rule, one line each.
+pub fn terms(rule: &Rule) -> Vec<String> {
+    let mut terms = Vec::new();
+    for (what, limit) in [("request", rule.timeouts.request), ("attempt", rule.timeouts.backend_request)] {
+        terms.extend(limit.map(|limit| format!("{what} within {limit:?}")));
+    }
+    if let Some(retry) = &rule.retry {
+        let (attempts, backoff) = (retry.attempts.unwrap_or(1), retry.backoff);
+        terms.push(format!("again after {:?}, {attempts} times, pause {backoff:?}", retry.codes));
+    }
+    if let Some(session) = &rule.session {
+        let kind = if session.is_header { "header" } else { "cookie" };
+        let (name, absolute, idle) = (&session.name, session.absolute_timeout, session.idle_timeout);
+        let lasts = if session.is_permanent { " permanent" } else { "" };
+        terms.push(format!("session by{lasts} {kind} {name}, ends {absolute:?}, idle {idle:?}"));
+    }
+    terms
+}
+
+/// What a match asks of a request, as one line.
+pub fn condition(matched: &Match) -> String {
     let Match { path, headers, query, method } = matched;
     let mut text = match path {
         PathMatch::Exact(path) => format!("path = {path}"),
@@ -125,6 +131,23 @@ fn text_match(text: &TextMatch) -> String {
     match text {
         TextMatch::Exact(text) => format!("= {text}"),
         TextMatch::Regex(text) => format!("~ {text}"),
+    }
+}
+
+/// A filter as one line.
+pub fn filter(filter: &Filter) -> String {
+    struct Line<'a>(&'a Filter);
+    impl Display for Line<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write_filter(f, "", self.0)
+        }
+    }
+    match filter {
+        Filter::Mirror(mirror) => {
+            let (numerator, denominator) = mirror.fraction;
+            format!("mirror {numerator}/{denominator} to {}", mirror.backend.group.reference)
+        }
+        other => Line(other).to_string().trim_end().to_owned(),
     }
 }
 

@@ -1,0 +1,252 @@
+//! `beeline explain`: what becomes of a request, and why, as the agent that runs would decide now.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::Path;
+
+use clap::{ArgAction, Subcommand};
+
+use super::table::Table;
+use super::{Outcome, Output, print, print_json};
+use crate::agent::inspection::{self, Question};
+use crate::http::explain::{self, Answer, Destination, Explained};
+use crate::http::router::Considered;
+use crate::source::kinds::closest;
+
+const EXAMPLES: &str = "\
+Examples:
+  beeline explain http --host shop.example --path /cart
+  beeline explain http --host shop.example --https --address 192.0.2.10 --output json";
+
+const HTTP_EXAMPLES: &str = "\
+Examples:
+  beeline explain http --host shop.example
+  beeline explain http --host shop.example --path '/cart?item=7' --method POST --header 'X-Canary: yes'
+  beeline explain http --host shop.example --https --address 192.0.2.10 --port 443
+  beeline explain http --host shop.example --sni other.example      a connection that was made for another host
+  beeline explain http --host shop.example --output json | jq '.frontends[0].met'
+
+Asks the agent that runs, by what it serves at this moment; nothing is sent to any Pod. Exit code 1 if no frontend
+that was asked about would serve the request.";
+
+/// Say what becomes of a request, and why nothing else
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(subcommand)]
+    subject: Subject,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subject {
+    Http(Box<HttpArguments>),
+}
+
+/// Say which listener, route and rule a request meets, where it goes, and why it meets nothing else
+#[derive(Debug, clap::Args)]
+#[command(after_help = HTTP_EXAMPLES)]
+struct HttpArguments {
+    /// Host that the client asks for, with its port if it names one
+    #[arg(long)]
+    host: String,
+
+    /// Path, and perhaps a query
+    #[arg(long, default_value = "/")]
+    path: String,
+
+    /// Method
+    #[arg(long, default_value = "GET")]
+    method: String,
+
+    /// Further header of the request; repeatable
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header, action = ArgAction::Append)]
+    headers: Vec<(String, String)>,
+
+    /// Ask as within TLS
+    #[arg(long)]
+    https: bool,
+
+    /// Name in the client's TLS, if it is not the host; implies --https
+    #[arg(long, value_name = "NAME")]
+    sni: Option<String>,
+
+    /// Address of the frontend [default: all]
+    #[arg(long, value_name = "IP", visible_alias = "vip")]
+    address: Option<IpAddr>,
+
+    /// Port of the frontend [default: all]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+
+    /// Form of the result
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("write `Name: value`")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+pub fn execute(arguments: &Arguments, bpffs: &Path) -> anyhow::Result<Outcome> {
+    let Subject::Http(arguments) = &arguments.subject;
+    let question = arguments.question();
+    question.check()?;
+    let answer: Answer = inspection::ask(bpffs, &Question::ExplainHttp(question))?;
+    match arguments.output {
+        Output::Json => print_json(&answer)?,
+        Output::Text => print(&arguments.text(&answer)?)?,
+    }
+    let is_served = answer.frontends.iter().any(|explained| explained.verdict.is_served());
+    Ok(if is_served { Outcome::Fine } else { Outcome::ProblemsFound })
+}
+
+impl HttpArguments {
+    fn is_secure(&self) -> bool {
+        self.https || self.sni.is_some()
+    }
+
+    fn question(&self) -> explain::Question {
+        explain::Question {
+            address: self.address,
+            port: self.port,
+            is_secure: self.is_secure(),
+            server_name: self.sni.clone(),
+            method: self.method.clone(),
+            host: self.host.clone(),
+            path: self.path.clone(),
+            headers: self.headers.clone(),
+        }
+    }
+
+    fn text(&self, answer: &Answer) -> Result<String, std::fmt::Error> {
+        let mut out = String::new();
+        let scheme = if self.is_secure() { "https" } else { "http" };
+        writeln!(out, "request    {} {scheme}://{}{}", self.method, self.host, self.path)?;
+        let (reached, others): (Vec<_>, Vec<_>) =
+            answer.frontends.iter().partition(|explained| explained.listener.is_some());
+        for explained in &reached {
+            write!(out, "\n{}", frontend(explained)?)?;
+        }
+        if reached.is_empty() {
+            writeln!(out, "{}", self.unknown(answer))?;
+        }
+        if !others.is_empty() {
+            let mut table = Table::new(["OTHER FRONTEND", "OWNER", "LISTENER", "WHY NOT"]);
+            for explained in others {
+                other(&mut table, explained);
+            }
+            write!(out, "\n{table}")?;
+        }
+        if answer.more_frontends > 0 {
+            writeln!(out, "\nand {} more frontends: name one by --address and --port", answer.more_frontends)?;
+        }
+        Ok(out)
+    }
+
+    /// Why no frontend has a listener for the request.
+    fn unknown(&self, answer: &Answer) -> String {
+        if answer.frontends.is_empty() {
+            return "nothing    no frontend of the HTTP layer has this address and port: `beeline status` lists them"
+                .to_owned();
+        }
+        let host = self.sni.as_deref().unwrap_or(&self.host);
+        let host = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        let near = closest(host, answer.hosts.iter().map(String::as_str));
+        let guess = near.map(|near| format!(": did you mean `{near}`?")).unwrap_or_default();
+        format!("nothing    no listener serves `{host}`{guess}\nhosts      {}", answer.hosts.join(", "))
+    }
+}
+
+/// What the request meets at one frontend.
+fn frontend(explained: &Explained) -> Result<String, std::fmt::Error> {
+    let mut out = String::new();
+    writeln!(out, "frontend   {} ({})", explained.frontend, explained.owner)?;
+    writeln!(out, "listener   {}", explained.listener.as_deref().unwrap_or("none"))?;
+    let mut table = None;
+    if let Some(met) = &explained.met {
+        let name = met.rule_name.as_ref().map(|name| format!(" `{name}`")).unwrap_or_default();
+        let condition = if met.condition.is_empty() { String::new() } else { format!(": {}", met.condition) };
+        let place = if condition.is_empty() {
+            String::new()
+        } else {
+            format!(" rule {}{name} match {}", met.rule, met.matched)
+        };
+        writeln!(out, "route      {}{place}{condition}", met.route)?;
+        met.filters.iter().try_for_each(|filter| writeln!(out, "filter     {filter}"))?;
+        met.terms.iter().try_for_each(|term| writeln!(out, "term       {term}"))?;
+        for destination in &met.destinations {
+            sent(&mut out, destination)?;
+        }
+        table = Some(destinations(&met.destinations)).filter(|table| !table.is_empty());
+    }
+    let status = explained.verdict.status.map(|status| format!("{status} ")).unwrap_or_default();
+    writeln!(out, "verdict    {status}{}: {}", explained.verdict.name, explained.verdict.text)?;
+    if let Some(table) = table {
+        write!(out, "\n{table}")?;
+    }
+    let mut table = Table::new(["NOT MET", "WHY NOT"]);
+    explained.listeners.iter().chain(&explained.routes).for_each(|considered| not_met(&mut table, considered));
+    if !table.is_empty() {
+        write!(out, "\n{table}")?;
+    }
+    if explained.more_routes > 0 {
+        writeln!(out, "and {} more matches", explained.more_routes)?;
+    }
+    Ok(out)
+}
+
+/// What the backends of a reference would see.
+fn sent(out: &mut String, destination: &Destination) -> std::fmt::Result {
+    let (Some(path), Some(host)) = (&destination.path, &destination.host) else { return Ok(()) };
+    let headers: Vec<String> = destination.headers.iter().map(|header| format!(", {header}")).collect();
+    destination
+        .filters
+        .iter()
+        .try_for_each(|filter| writeln!(out, "filter     {filter}, for {}", destination.reference))?;
+    writeln!(out, "sent       {path}, Host {host}{}, to {}", headers.concat(), destination.reference)
+}
+
+fn destinations(destinations: &[Destination]) -> Table {
+    let mut table =
+        Table::new(["REFERENCE", "WEIGHT", "SHARE", "SPEAKS", "BACKEND", "POD", "WEIGHT", "SHARE", "STATE"]);
+    let dash = || "-".to_owned();
+    for destination in destinations {
+        let own = || {
+            let share = format!("{:.2}%", destination.share_percent);
+            [destination.reference.clone(), destination.weight.to_string(), share, destination.speaks.clone()]
+        };
+        if destination.members.is_empty() || destination.failure.is_some() {
+            let [reference, weight, share, speaks] = own();
+            let failure = destination.failure.clone().unwrap_or_else(|| "nobody is there".to_owned());
+            table.row([reference, weight, share, speaks, dash(), dash(), dash(), dash(), failure]);
+        }
+        for member in &destination.members {
+            let [reference, weight, share, speaks] = own();
+            let state = if member.is_ejected { "passed over: it failed of late" } else { "in use" };
+            let share_of_all = format!("{:.2}%", member.share_percent);
+            let (address, name) = (member.address.to_string(), member.name.clone());
+            let own_weight = member.weight.to_string();
+            table.row([reference, weight, share, speaks, address, name, own_weight, share_of_all, state.to_owned()]);
+        }
+        if destination.more_members > 0 {
+            let [reference, weight, share, speaks] = own();
+            let more = format!("and {} more", destination.more_members);
+            table.row([reference, weight, share, speaks, more, dash(), dash(), dash(), dash()]);
+        }
+    }
+    table
+}
+
+fn not_met(table: &mut Table, considered: &Considered) {
+    if let Some(why_not) = &considered.why_not {
+        table.row([considered.name.clone(), why_not.clone()]);
+    }
+}
+
+fn other(table: &mut Table, explained: &Explained) {
+    for considered in &explained.listeners {
+        let why_not = considered.why_not.clone().unwrap_or_else(|| explained.verdict.text.clone());
+        table.row([explained.frontend.clone(), explained.owner.clone(), considered.name.clone(), why_not]);
+    }
+}
