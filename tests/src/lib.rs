@@ -11,6 +11,7 @@ pub mod cgroup;
 pub mod client;
 pub mod cluster;
 pub mod crowd;
+pub mod curl;
 pub mod faulty_api;
 pub mod interrupt;
 pub mod lab;

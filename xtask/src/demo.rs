@@ -13,10 +13,12 @@ use crate::cluster::{Interrupt, Lifetime, Shape, Temporary};
 use crate::{build, process, setup, workspace};
 
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  cargo xtask demo\n  cargo xtask demo --output json | jq .traffic\n  \
+#[command(
+    after_help = "Examples:\n  cargo xtask demo\n  cargo xtask demo --output json | jq '.traffic, .requests'\n  \
                         cargo xtask demo --keep       leave it up to look around\n  \
                         cargo xtask demo --clean      take away what was kept\n  \
-                        cargo xtask demo --cluster    on a real Kubernetes of three nodes")]
+                        cargo xtask demo --cluster    on a real Kubernetes of three nodes"
+)]
 pub struct Args {
     /// Form of the result
     #[arg(long, value_parser = ["text", "json"], default_value = "text")]

@@ -65,6 +65,7 @@ const REQUIREMENTS: &[Requirement] = &[
         kind: Kind::Package(&["iptables"]),
     },
     NSENTER,
+    CURL,
     Requirement { name: "sysctl", why: "sets forwarding in the demo's namespaces", kind: Kind::Package(&["procps"]) },
     Requirement { name: "rustfmt", why: "`check` compares the code's format", kind: Kind::Component("rustfmt") },
     Requirement { name: "cargo-clippy", why: "`check` lints", kind: Kind::Component("clippy") },
@@ -86,6 +87,7 @@ const FOR_IMAGE: &[Requirement] = &[
 
 /// What a cluster needs, beside the image's tools if images are built for it.
 const FOR_CLUSTER: &[Requirement] = &[
+    CURL,
     IP,
     NFT,
     NSENTER,
@@ -99,6 +101,8 @@ const FOR_CLUSTER: &[Requirement] = &[
     Requirement { name: "go", why: "builds etcd and Kubernetes, once; for `cluster` only", kind: Kind::Go },
 ];
 
+const CURL: Requirement =
+    Requirement { name: "curl", why: "the client of HTTP in demo and network tests", kind: Kind::Package(&["curl"]) };
 const IP: Requirement = Requirement {
     name: "ip",
     why: "network namespaces, links and routes of demo, tests and clusters",

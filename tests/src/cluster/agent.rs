@@ -101,6 +101,25 @@ impl Cluster {
         let what = format!("{} has {protocol} {frontend} with {backends:?}", node.name);
         wait::until(&what, PROGRAM_LIMIT, programmed).with_context(|| format!("the last it had: {last:?}"))
     }
+
+    /// Waits until a node's HTTP layer sends requests for a host to so many Pods.
+    pub fn wait_for_site(&self, node: &Node, frontend: SocketAddr, host: &str, pods: usize) -> Result<()> {
+        let (address, port) = (frontend.ip().to_string(), frontend.port().to_string());
+        let question = ["explain", "http", "--host", host, "--address", &address, "--port", &port, "--output", "json"];
+        let mut last = None;
+        let served = || {
+            last = Some(self.beeline(node, &question).and_then(|text| Ok(members(&serde_json::from_str(&text)?))));
+            last.as_ref()?.as_ref().is_ok_and(|found| *found == pods).then_some(())
+        };
+        let what = format!("{} serves {host} at {frontend} by {pods} Pods", node.name);
+        wait::until(&what, PROGRAM_LIMIT, served).with_context(|| format!("the last it had: {last:?}"))
+    }
+}
+
+/// To how many Pods a request goes, as `beeline explain` has it.
+fn members(answer: &Value) -> usize {
+    let destinations = list(&answer["frontends"]).flat_map(|frontend| list(&frontend["met"]["destinations"]));
+    destinations.map(|destination| list(&destination["members"]).count()).sum()
 }
 
 /// The backends of a frontend and their weights, as `beeline status` has them.

@@ -1,13 +1,14 @@
 //! Requests through the HTTP layer: Gateway and `HTTPRoute` in, requests of real clients at Pods out.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::process::Command;
+use std::fs;
+use std::net::IpAddr;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use beeline_tests::agent::Agent;
+use beeline_tests::curl::{Curl, Speech};
 use beeline_tests::lab::Lab;
-use beeline_tests::manifests::Service;
+use beeline_tests::manifests::{Identity, Service};
 use beeline_tests::pod::Answer;
 use beeline_tests::topology::{CLIENT, Plan, VIP};
 
@@ -19,6 +20,7 @@ const INSIDE: &str = "httpbin.internal";
 /// Pods behind a route for one host, in the clear at port 80 and within TLS at port 443.
 struct Shop {
     lab: Lab,
+    identity: Identity,
 }
 
 impl Shop {
@@ -29,8 +31,9 @@ impl Shop {
         lab.folder.write("pods.yaml", &service.to_yaml())?;
         lab.folder.write("gateway.yaml", &gateway())?;
         lab.folder.write("route.yaml", &route())?;
-        lab.folder.write("secret.yaml", &secret()?)?;
-        Ok(Self { lab })
+        let identity = Identity::of(HOST)?;
+        lab.folder.write("secret.yaml", &identity.secret("shop", "web"))?;
+        Ok(Self { lab, identity })
     }
 
     fn start(&self) -> Result<Agent<'_>> {
@@ -39,19 +42,10 @@ impl Shop {
         Ok(agent)
     }
 
-    /// What curl gets from a frontend for a URL of the host: all of them on one connection, if it keeps one.
-    fn curl(&self, frontend: SocketAddr, scheme: &str, flags: &[&str], count: usize) -> Result<Vec<Answer>> {
-        let port = frontend.port();
-        let address = if frontend.is_ipv6() { format!("[{}]", frontend.ip()) } else { frontend.ip().to_string() };
-        let connect = format!("{HOST}:{port}:{address}");
-        let url = format!("{scheme}://{HOST}:{port}/path?[1-{count}]");
-        let mut command = Command::new("curl");
-        command.args(["--silent", "--show-error", "--fail", "--insecure", "--max-time", "20", "--resolve", &connect]);
-        let output = self.lab.network.client.enter(|| command.args(flags).arg(&url).output())?;
-        let output = output.context("cannot run curl: install it")?;
-        let (text, error) = (String::from_utf8(output.stdout)?, String::from_utf8_lossy(&output.stderr).into_owned());
-        ensure!(output.status.success(), "curl {flags:?} {url}: {error} {text}");
-        text.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
+    fn curl(&self) -> Result<Curl<'_>> {
+        let authority = self.lab.network.group.folder().join("authority.pem");
+        fs::write(&authority, &self.identity.certificate)?;
+        Ok(Curl::new(&self.lab.network.client, HOST, &authority))
     }
 }
 
@@ -75,25 +69,15 @@ fn route() -> String {
     )
 }
 
-fn secret() -> Result<String> {
-    let made = rcgen::generate_simple_self_signed([HOST.to_owned()])?;
-    let indent = |pem: &str| pem.lines().map(|line| ["    ", line, "\n"].concat()).collect::<String>();
-    let (chain, key) = (indent(&made.cert.pem()), indent(&made.signing_key.serialize_pem()));
-    Ok(format!(
-        "apiVersion: v1\nkind: Secret\nmetadata: {{name: web, namespace: shop}}\ntype: kubernetes.io/tls\n\
-         stringData:\n  tls.crt: |\n{chain}  tls.key: |\n{key}"
-    ))
-}
-
 /// Every Pod got exactly its share, and saw the rewritten host, the client's address and how it came.
 #[track_caller]
-fn assert_exact(answers: &[Answer], frontend: SocketAddr, scheme: &str) {
+fn assert_exact(answers: &[Answer], frontend: IpAddr, scheme: &str) {
     let mut shares: BTreeMap<&str, usize> = BTreeMap::new();
     for answer in answers {
         *shares.entry(answer.pod.as_str()).or_default() += 1;
         let header = |name: &str| answer.headers.get(name).map_or("", String::as_str);
         assert_eq!(header("host"), INSIDE, "{answer:?}");
-        assert_eq!(header("x-forwarded-for"), CLIENT.like(frontend.ip()).to_string(), "{answer:?}");
+        assert_eq!(header("x-forwarded-for"), CLIENT.like(frontend).to_string(), "{answer:?}");
         assert_eq!(header("x-forwarded-proto"), scheme, "{answer:?}");
         assert!(header("x-forwarded-host").starts_with(HOST), "{answer:?}");
         assert_eq!(answer.path, "/path");
@@ -106,16 +90,12 @@ fn requests_of_one_connection_reach_pods_by_weight_with_the_host_that_the_upstre
     let shop = Shop::build()?;
     let _agent = shop.start()?;
 
-    for frontend in VIP.sockets(80) {
-        assert_exact(&shop.curl(frontend, "http", &["--http1.1"], REQUESTS)?, frontend, "http");
-        // Each on a connection of its own: this way curl 7.88 cannot use one twice.
-        let one = |_| shop.curl(frontend, "http", &["--http2-prior-knowledge"], 1);
-        let each: Vec<_> = (0..REQUESTS).map(one).collect::<Result<_>>()?;
-        assert_exact(&each.concat(), frontend, "http");
-    }
-    for frontend in VIP.sockets(443) {
-        assert_exact(&shop.curl(frontend, "https", &["--http1.1"], REQUESTS)?, frontend, "https");
-        assert_exact(&shop.curl(frontend, "https", &["--http2"], REQUESTS)?, frontend, "https");
+    let curl = shop.curl()?;
+    for address in VIP.both() {
+        for speech in Speech::ALL {
+            let answers = curl.get(address, speech, "/path", REQUESTS)?;
+            assert_exact(&answers, address, speech.scheme());
+        }
     }
     Ok(())
 }

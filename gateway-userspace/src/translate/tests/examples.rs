@@ -1,6 +1,8 @@
 //! The examples mean what their comments say.
 
 use super::*;
+use crate::model::http::text::Text;
+use crate::source::secret::testing::{CERTIFICATE, KEY};
 
 fn example(name: &str) -> Translation {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name);
@@ -56,6 +58,42 @@ fn the_upstream_example_splits_ninety_to_ten() {
             "    10 10.1.0.13:80 shop/httpbin-v3",
             "TCP [fd00:96:100::2]:80 TCPRoute shop/httpbin WeightedRoundRobin",
         ]
+    );
+}
+
+#[test]
+fn the_gateway_example_leads_to_the_pods_of_the_folder_one_by_weight() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let read = |path: &str| std::fs::read_to_string(examples.join(path)).unwrap();
+    let indent = |pem: &str| pem.trim_end().replace('\n', "\n    ");
+    let secret = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: web, namespace: shop}}\ntype: kubernetes.io/tls\n\
+         stringData:\n  tls.crt: |\n    {}\n  tls.key: |\n    {}\n",
+        indent(CERTIFICATE),
+        indent(KEY)
+    );
+    let files = ["folder/service.yaml", "folder/pods.yaml", "folder/endpoints.yaml", "gateway/web.yaml"].map(read);
+
+    let translation = translated(&format!("{}\n---\n{secret}", files.join("\n---\n")));
+
+    assert_eq!(problems(&translation), Vec::<String>::new());
+    let sites: Vec<String> = translation.model.sites.iter().map(|(key, site)| Text(*key, site).to_string()).collect();
+    assert_eq!(sites.len(), 4, "HTTP and HTTPS in both families");
+    assert_eq!(
+        sites[0],
+        "TCP 10.96.100.3:80 (Gateway shop/web)\n  \
+           listener web/http for *: HTTP\n    \
+             HTTPRoute shop/web shop.example\n      \
+               rule 0 canary\n        \
+                 if path /, header x-canary = yes\n        \
+                 1 Upstream shop/httpbin-canary WeightedRoundRobin Host httpbin.internal\n          \
+                   1 10.1.0.13:80 shop/httpbin-v3\n      \
+               rule 1 all\n        \
+                 if path /\n        \
+                 1 Upstream shop/httpbin WeightedRoundRobin Host httpbin.internal\n          \
+                   5 10.1.0.11:80 shop/httpbin-v1\n          \
+                   3 10.1.0.12:80 shop/httpbin-v2\n          \
+                   1 10.1.0.13:80 shop/httpbin-v3\n"
     );
 }
 

@@ -1,21 +1,29 @@
-//! The demo of a cluster: Beeline is installed in it, the example is applied, and a host outside opens connections.
+//! The demo of a cluster: Beeline is installed in it, the example is applied, and a host outside opens connections and sends
+//! requests.
 //!
 //! Whoever starts it has brought the cluster up, with the images on its nodes.
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::fs;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use anyhow::Result;
-use beeline_tests::cluster::{Cluster, Sandbox, Shares};
+use anyhow::{Context, Result, bail};
+use beeline_tests::cluster::{Cluster, Pod, Sandbox, Shares};
+use beeline_tests::curl::{Curl, Speech};
 use beeline_tests::interrupt::Interrupt;
+use beeline_tests::manifests::Identity;
 use gateway_common::Protocol;
 use serde::Serialize;
 
+use crate::requests::{Asked, HOST, Requests, Table, Told};
+
 /// The files of the example; the address pool is made with this cluster's addresses.
 const EXAMPLE: [&str; 4] = ["service.yaml", "deployments.yaml", "upstream.yaml", "gateway.yaml"];
-/// Connections through each node: the sum of the example's weights, a hundred times.
+/// That of the HTTP part.
+const WEB_FILE: &str = "web.yaml";
+/// Connections, and requests, through each node: the sum of the example's weights, a hundred times.
 const CONNECTIONS: u64 = 540;
 /// Where the example's Pods listen, and its Gateway.
 const PORT: u16 = 80;
@@ -27,6 +35,10 @@ pub struct Report {
     steps: Vec<(String, f64)>,
     /// What came of the connections.
     traffic: Vec<Shares>,
+    /// What came of the requests.
+    requests: Vec<Requests>,
+    /// What `beeline explain` says of one of them.
+    explained: Told,
     /// What `kubectl` shows in the end.
     objects: String,
 }
@@ -81,14 +93,60 @@ pub fn tell(interrupt: &Interrupt) -> Result<Report> {
     for address in &addresses {
         cluster.unroute(*address)?;
     }
+    let (requests, explained) = ask_by_http(&cluster, &sandbox, &pods, &mut steps)?;
     let objects = sandbox.kubectl(&["get", "gateways,upstreams,services"])?;
-    Ok(Report { steps: steps.done, traffic, objects })
+    Ok(Report { steps: steps.done, traffic, requests, explained, objects })
+}
+
+/// Requests by each node, and in each way of speaking by the first.
+fn ask_by_http(
+    cluster: &Cluster,
+    sandbox: &Sandbox<'_>,
+    pods: &[Pod],
+    steps: &mut Steps<'_>,
+) -> Result<(Vec<Requests>, Told)> {
+    let identity = Identity::of(HOST)?;
+    let addresses =
+        steps.take(format!("`kubectl apply -f examples/httpbin/{WEB_FILE}`, the Gateway is programmed"), || {
+            sandbox.apply(&identity.secret(sandbox.name(), "web"))?;
+            sandbox.apply_example("examples/httpbin", &[WEB_FILE])?;
+            sandbox.gateway_addresses("web")
+        })?;
+    let authority = std::env::temp_dir().join(format!("beeline-demo-{}.pem", std::process::id()));
+    fs::write(&authority, &identity.certificate).with_context(|| format!("cannot write {}", authority.display()))?;
+    let curl = Curl::new(cluster.client(), HOST, &authority);
+    let count = pods.len();
+    let pods = pods.iter().map(|pod| (pod.name.clone(), pod.weight)).collect();
+    let asked = Asked { curl: &curl, pods, count: CONNECTIONS };
+    let mut requests = Vec::new();
+    for (index, node) in cluster.nodes().iter().enumerate() {
+        for address in &addresses {
+            cluster.wait_for_site(node, SocketAddr::new(*address, PORT), HOST, count)?;
+            cluster.route(*address, node)?;
+            let ways: &[Speech] = if index == 0 { &Speech::ALL } else { &[Speech::Http1] };
+            let name = format!("{CONNECTIONS} requests to {address} by {}, in {} ways", node.name, ways.len());
+            requests.extend(steps.take(name, || {
+                ways.iter().map(|way| asked.one_way(Some(&node.name), *address, *way)).collect::<Result<Vec<_>>>()
+            })?);
+        }
+    }
+    for address in &addresses {
+        cluster.unroute(*address)?;
+    }
+    // Nothing depends on it any more.
+    let _removed = fs::remove_file(&authority);
+    let explained = match (cluster.nodes().first(), addresses.first()) {
+        (Some(node), Some(address)) => Told::explained(*address, |arguments| cluster.beeline(node, arguments))?,
+        _ => bail!("the cluster has no nodes, or the Gateway `web` no address"),
+    };
+    Ok((requests, explained))
 }
 
 impl Report {
-    /// Whether every Pod got exactly its share of the connections through its node.
+    /// Whether every Pod got exactly its share of the connections and requests through each node.
     pub fn is_exact(&self) -> bool {
-        !self.traffic.is_empty() && self.traffic.iter().all(Shares::is_exact)
+        let connections = !self.traffic.is_empty() && self.traffic.iter().all(Shares::is_exact);
+        connections && !self.requests.is_empty() && self.requests.iter().all(Requests::is_exact)
     }
 }
 
@@ -110,6 +168,7 @@ impl fmt::Display for Report {
                 writeln!(f, "{:<8} {frontend}: {} refused, failed: {failures:?}", shares.node, shares.refused)?;
             }
         }
+        write!(f, "\n{}\n{}", Table(&self.requests), self.explained)?;
         writeln!(f, "\n$ kubectl get gateways,upstreams,services\n{}", self.objects)?;
         self.steps.iter().try_for_each(|(name, seconds)| writeln!(f, "{seconds:6.1} s  {name}"))
     }

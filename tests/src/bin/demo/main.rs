@@ -6,6 +6,7 @@
 mod cluster;
 mod maps;
 mod report;
+mod requests;
 mod story;
 
 use std::fmt::Display;
@@ -21,12 +22,12 @@ use serde::Serialize;
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask demo
-  cargo xtask demo --output json | jq .traffic
+  cargo xtask demo --output json | jq '.traffic, .requests'
   cargo xtask demo --keep       leave it up to look around
   cargo xtask demo --clean      take away what was kept
   cargo xtask demo --cluster    on a real Kubernetes of three nodes";
 
-/// Show connections that arrive at Pods by their weights
+/// Show connections and requests that arrive at Pods by their weights
 #[derive(Parser)]
 #[command(name = "demo", bin_name = "cargo xtask demo", after_help = EXAMPLES)]
 struct Arguments {

@@ -7,12 +7,17 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 
 use crate::maps::Excerpt;
+use crate::requests::{Requests, Table, Told};
 
 /// Everything the demo found.
 #[derive(Serialize)]
 pub struct Report {
     /// What each frontend's connections came to.
     pub traffic: Vec<Traffic>,
+    /// What the requests to each frontend of the HTTP layer came to.
+    pub requests: Vec<Requests>,
+    /// What `beeline explain` says of one of them.
+    pub explained: Told,
     /// Pieces of the maps.
     pub maps: Vec<Excerpt>,
     /// What the long-lived connections went through.
@@ -75,7 +80,7 @@ pub struct LongLived {
 impl Report {
     /// Whether every backend got exactly what its weight says, from the client that it was.
     pub fn is_exact(&self) -> bool {
-        self.traffic.iter().all(Traffic::is_exact)
+        self.traffic.iter().all(Traffic::is_exact) && self.requests.iter().all(Requests::is_exact)
     }
 }
 
@@ -108,6 +113,7 @@ impl fmt::Display for Report {
         let seen: BTreeSet<_> = self.traffic.iter().flat_map(|traffic| &traffic.clients_seen).collect();
         let seen: Vec<_> = seen.iter().map(ToString::to_string).collect();
         writeln!(f, "\nThe Pods saw the client as {}: its own addresses.", seen.join(" and "))?;
+        write!(f, "\n{}\n{}", Table(&self.requests), self.explained)?;
         for Excerpt { command, lines } in &self.maps {
             writeln!(f, "\n$ {command}")?;
             lines.iter().try_for_each(|line| writeln!(f, "{line}"))?;

@@ -1,27 +1,37 @@
 //! What the demo does, in order.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use beeline_tests::agent::Agent;
 use beeline_tests::binaries;
 use beeline_tests::client;
+use beeline_tests::curl::Curl;
 use beeline_tests::interrupt::Interrupt;
 use beeline_tests::long_lived;
-use beeline_tests::manifests::Folder;
+use beeline_tests::manifests::{Folder, Identity};
 use beeline_tests::netns::Lifetime;
-use beeline_tests::topology::{CLIENT, Plan, Topology, pod_addresses};
+use beeline_tests::topology::{CLIENT, Dual, Plan, Topology, pod_addresses};
 use serde_json::Value;
 
 use crate::maps;
 use crate::report::{LongLived, Report, Share, Traffic};
+use crate::requests::{Asked, HOST, Requests, Told};
 
 /// The Pods of `examples/folder`, in the order of their addresses.
 const PODS: [&str; 3] = ["v1", "v2", "v3"];
+/// Their weights there.
+const WEIGHTS: [u64; 3] = [5, 3, 1];
 /// How often each schedule is gone through, so that every Pod gets this many times its weight.
 const ROUNDS: u64 = 40;
+/// Requests to each frontend of the HTTP layer, in each way of speaking.
+const REQUESTS: u64 = 900;
+/// What is served beside `examples/folder`.
+const WEB: &str = "examples/gateway/web.yaml";
+/// The addresses in there.
+const WEB_VIP: Dual = Dual { v4: Ipv4Addr::new(10, 96, 100, 3), v6: Ipv6Addr::new(0xfd00, 0x96, 0x100, 0, 0, 0, 0, 3) };
 /// Long-lived connections to each frontend.
 const LONG_LIVED: usize = 20;
 /// The change that is made to the Pods' weights while connections are open.
@@ -33,9 +43,13 @@ pub fn tell(interrupt: &Interrupt, lifetime: Lifetime) -> Result<Report> {
     let network = Topology::build(&Plan::pods(&PODS), lifetime)?;
     let folder = network.group.folder().join("manifests");
     let folder = Folder::copy(&binaries::workspace().join("examples/folder"), folder)?;
+    let web = fs::read_to_string(binaries::workspace().join(WEB)).with_context(|| format!("cannot read {WEB}"))?;
+    let identity = Identity::of(HOST)?;
+    folder.write("web.yaml", &web)?;
+    folder.write("secret.yaml", &identity.secret("shop", "web"))?;
     let mut agent = Agent::new(&network.group, &network.node, folder.path())?;
     interrupt.check()?;
-    eprintln!("starting the agent with the manifests of examples/folder");
+    eprintln!("starting the agent with the manifests of examples/folder and {WEB}");
     agent.start()?;
     let frontends = frontends(&agent)?;
     let mut traffic = Vec::new();
@@ -47,9 +61,12 @@ pub fn tell(interrupt: &Interrupt, lifetime: Lifetime) -> Result<Report> {
         traffic.push(measure(&network, frontend)?);
     }
     let maps = maps::excerpts(&agent.maps())?;
+    interrupt.check()?;
+    let requests = send_requests(&network, &identity)?;
+    let explained = Told::explained(WEB_VIP.v4.into(), |arguments| agent.call(arguments))?;
     let long_lived = disturb(interrupt, &network, &folder, &mut agent, &frontends)?;
     let look_around = if lifetime == Lifetime::Kept { look_around(&network, &agent, &frontends) } else { Vec::new() };
-    Ok(Report { traffic, maps, long_lived, look_around })
+    Ok(Report { traffic, requests, explained, maps, long_lived, look_around })
 }
 
 /// A frontend, as `beeline status` describes it.
@@ -75,7 +92,8 @@ fn frontends(agent: &Agent<'_>) -> Result<Vec<Frontend>> {
         let protocol = frontend["protocol"].as_str()?.to_owned();
         Some(Frontend { protocol, address: socket(frontend)?, backends: backends.collect::<Option<_>>()? })
     };
-    let frontends: Option<Vec<_>> = list(&status["frontends"]).iter().map(read).collect();
+    let of_datapath = list(&status["frontends"]).into_iter().filter(|frontend| frontend["http"] != true);
+    let frontends: Option<Vec<_>> = of_datapath.map(|frontend| read(&frontend)).collect();
     let frontends = frontends.with_context(|| format!("`beeline status` does not describe its frontends: {status}"))?;
     ensure!(!frontends.is_empty(), "no frontend is programmed: {}", agent.log().tail());
     Ok(frontends)
@@ -113,6 +131,21 @@ fn measure(network: &Topology, frontend: &Frontend) -> Result<Traffic> {
         clients_seen: distribution.clients,
         client: CLIENT.like(frontend.address.ip()),
     })
+}
+
+/// Sends requests in each way that curl speaks.
+fn send_requests(network: &Topology, identity: &Identity) -> Result<Vec<Requests>> {
+    let authority = network.group.folder().join("authority.pem");
+    fs::write(&authority, &identity.certificate).with_context(|| format!("cannot write {}", authority.display()))?;
+    let curl = Curl::new(&network.client, HOST, &authority);
+    let pods = PODS.iter().zip(WEIGHTS).map(|(pod, weight)| ((*pod).to_owned(), weight)).collect();
+    let asked = Asked { curl: &curl, pods, count: REQUESTS };
+    let mut requests = Vec::new();
+    for address in WEB_VIP.both() {
+        eprintln!("sending {REQUESTS} requests to {address} in each way that curl speaks");
+        requests.extend(asked.in_each_way(None, address)?);
+    }
+    Ok(requests)
 }
 
 /// Changes weights, kills the agent and starts it again, while connections are open.
@@ -197,6 +230,8 @@ fn look_around(network: &Topology, agent: &Agent<'_>, frontends: &[Frontend]) ->
         String::new(),
         "LOOK AROUND".to_owned(),
         format!("  nsenter --net={} curl http://{http}/        # as the client", client.display()),
+        format!("  nsenter --net={} curl --connect-to {HOST}::{} http://{HOST}/get", client.display(), WEB_VIP.v4),
+        format!("  {beeline} explain http --host {HOST} --header 'x-canary: yes'"),
         format!("  {beeline} status"),
         format!("  {beeline} dump --counters"),
         format!("  ls {0}; bpftool map dump pinned {0}/CONNTRACK", agent.maps().display()),
