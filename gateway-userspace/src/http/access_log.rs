@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -138,8 +138,10 @@ pub struct Record {
     pub start: Instant,
     /// The same by the calendar.
     pub date: SystemTime,
-    /// The client.
+    /// The client, or the trusted proxy that speaks for it.
     pub peer: SocketAddr,
+    /// The client that a trusted proxy names.
+    pub named: Option<IpAddr>,
     /// The frontend.
     pub local: SocketAddr,
     /// Whether the client speaks TLS.
@@ -191,7 +193,13 @@ impl Record {
     fn write(&self, out: &mut Vec<u8>) {
         let mut line = Line { text: String::with_capacity(640) };
         line.raw("time", &date(self.date));
-        line.raw("client", &self.peer);
+        match self.named {
+            Some(named) => {
+                line.raw("client", &named);
+                line.raw("proxy", &self.peer);
+            }
+            None => line.raw("client", &self.peer),
+        }
         line.raw("frontend", &self.local);
         line.raw("scheme", if self.is_tls { &"https" } else { &"http" });
         line.text("method", self.method.as_str());
@@ -296,6 +304,7 @@ pub fn begin(peer: SocketAddr, local: SocketAddr, is_tls: bool) -> Record {
         start: Instant::now(),
         date: SystemTime::now(),
         peer,
+        named: None,
         local,
         is_tls,
         method: Method::GET,

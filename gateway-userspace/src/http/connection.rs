@@ -30,6 +30,7 @@ use super::client_hello;
 use super::forward;
 use super::forwarded::Forwarded;
 use super::passthrough;
+use super::pick::Asker;
 use super::prefixed::Prefixed;
 use super::reject::Reason;
 use super::server::{Admitted, Worker};
@@ -251,7 +252,8 @@ async fn relay(
     listener: usize,
     name: &str,
 ) -> Result<(), Reason> {
-    let backend = passthrough::connect(&arrival.worker, &site, listener, name).await?;
+    let asker = Asker { client: arrival.peer.ip(), headers: None };
+    let backend = passthrough::connect(&arrival.worker, &site, listener, (name, asker)).await?;
     // The connection may outlive many versions of the site, and must not keep this one.
     drop(site);
     passthrough::relay(stream, backend).await;

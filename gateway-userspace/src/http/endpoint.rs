@@ -8,7 +8,7 @@ mod connect;
 mod pool;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -56,6 +56,8 @@ pub struct Endpoint {
     is_gone: AtomicBool,
     /// Whether the last TLS handshake agreed on HTTP/2.
     agreed_on_http2: AtomicBool,
+    /// Requests and connections that are passed on, which have not ended.
+    open: AtomicUsize,
     failures: AtomicU32,
     /// Until when it is left out, in milliseconds of `now_ms`.
     ejected_until_ms: AtomicU64,
@@ -79,6 +81,7 @@ impl Endpoint {
             workers: (0..options.workers).map(|_| PerWorker::default()).collect(),
             is_gone: AtomicBool::new(false),
             agreed_on_http2: AtomicBool::new(false),
+            open: AtomicUsize::new(0),
             failures: AtomicU32::new(0),
             ejected_until_ms: AtomicU64::new(0),
         }
@@ -113,6 +116,11 @@ impl Endpoint {
         }
     }
 
+    /// How many requests, and connections that are passed on, have not ended.
+    pub fn open_requests(&self) -> usize {
+        self.open.load(Relaxed)
+    }
+
     /// Ends connections that were idle for too long.
     pub fn sweep(&self, worker: usize, options: &Options) {
         lock(&self.workers[worker].pool).sweep(options.backend_idle_timeout);
@@ -125,26 +133,28 @@ impl Endpoint {
 
     /// A connection for one request: one that is there, or a new one. `fresh` wants a new one in any case.
     pub async fn lease(self: &Arc<Self>, worker: &Worker, fresh: bool) -> Result<Lease, Failure> {
+        let in_use = InUse::new(self);
         if !fresh && let Some(wire) = self.pool(worker.index).take() {
-            return Ok(self.leased(worker.index, wire, true));
+            return Ok(Lease { in_use, worker: worker.index, wire, is_reused: true });
         }
         if self.shares_connections() {
             let _connecting = self.workers[worker.index].connecting.lock().await;
             if !fresh && let Some(wire) = self.pool(worker.index).take() {
-                return Ok(self.leased(worker.index, wire, true));
+                return Ok(Lease { in_use, worker: worker.index, wire, is_reused: true });
             }
-            return Box::pin(self.connect(worker)).await;
+            return Box::pin(self.connect(in_use, worker)).await;
         }
-        Box::pin(self.connect(worker)).await
+        Box::pin(self.connect(in_use, worker)).await
     }
 
     /// A connection of HTTP/1.1 that goes over to another protocol, and never comes back.
     pub async fn lease_for_upgrade(self: &Arc<Self>, worker: &Worker) -> Result<Lease, Failure> {
+        let in_use = InUse::new(self);
         let wire = connect::http1(self, worker).await?;
-        Ok(self.leased(worker.index, wire, false))
+        Ok(Lease { in_use, worker: worker.index, wire, is_reused: false })
     }
 
-    async fn connect(self: &Arc<Self>, worker: &Worker) -> Result<Lease, Failure> {
+    async fn connect(&self, in_use: InUse, worker: &Worker) -> Result<Lease, Failure> {
         let wire = connect::any(self, worker).await?;
         self.agreed_on_http2.store(wire.is_shared(), Relaxed);
         if let Some(shared) = wire.share()
@@ -152,11 +162,7 @@ impl Endpoint {
         {
             self.pool(worker.index).add_shared(shared);
         }
-        Ok(self.leased(worker.index, wire, false))
-    }
-
-    fn leased(self: &Arc<Self>, worker: usize, wire: Wire, is_reused: bool) -> Lease {
-        Lease { endpoint: Arc::clone(self), worker, wire, is_reused }
+        Ok(Lease { in_use, worker: worker.index, wire, is_reused: false })
     }
 
     /// Whether one connection serves many requests at a time.
@@ -183,10 +189,33 @@ fn now_ms() -> u64 {
     START.get_or_init(Instant::now).elapsed().as_millis() as u64 + 1
 }
 
+/// A request, or a connection that is passed on, which an endpoint has open until this is dropped.
+#[derive(Debug)]
+pub struct InUse(Arc<Endpoint>);
+
+impl InUse {
+    /// One more.
+    pub fn new(endpoint: &Arc<Endpoint>) -> Self {
+        endpoint.open.fetch_add(1, Relaxed);
+        Self(Arc::clone(endpoint))
+    }
+
+    /// Where it is open.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.0
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Relaxed);
+    }
+}
+
 /// A connection to an endpoint, for one request.
 #[derive(Debug)]
 pub struct Lease {
-    endpoint: Arc<Endpoint>,
+    in_use: InUse,
     worker: usize,
     wire: Wire,
     /// Whether it has carried requests before: it may have been ended by the backend without our knowing.
@@ -212,7 +241,8 @@ impl Lease {
 
     /// The answer was read to its end: the connection may carry another request.
     pub fn give_back(self) {
-        let Self { endpoint, worker, wire, .. } = self;
+        let Self { in_use, worker, wire, .. } = self;
+        let endpoint = in_use.endpoint();
         if let Wire::Http1(sender) = wire
             && !endpoint.is_gone.load(Relaxed)
         {

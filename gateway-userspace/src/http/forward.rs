@@ -25,7 +25,7 @@ use super::filters::{Changes, Outcome, Scene};
 use super::framing::{self, hop_by_hop, hop_by_hop::Hops};
 use super::mirror;
 use super::path;
-use super::pick::{Choice, Reference};
+use super::pick::{Asker, Choice, Reference};
 use super::reject::{self, Reason};
 use super::retry::Tries;
 use super::router::{self, Found};
@@ -92,7 +92,8 @@ async fn serve(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Re
         Applied::Changed(changes) => changes,
         Applied::Answer(answer) => return Ok(answer.map(|()| ResponseBody::empty())),
     };
-    let mut target = choose(rule, live, shown, changes)?;
+    let asker = Asker { client: exchange.client, headers: Some(&parts.headers) };
+    let mut target = choose(rule, live, (shown, asker), changes)?;
     let filters = &live.reference_filters[target.index];
     match apply(filters, &mut parts, &scene)? {
         Applied::Changed(changes) => target.changes[1] = changes,
@@ -196,13 +197,13 @@ pub struct Target<'a> {
 fn choose<'a>(
     rule: &'a Rule,
     live: &'a LiveRule,
-    shown: Option<session::Token>,
+    (shown, asker): (Option<session::Token>, Asker<'_>),
     changes: Changes,
 ) -> Result<Target<'a>, Reason> {
     let stays = shown.and_then(|token| live.sessions.get(&token.backend)).copied();
     let index = stays.map_or_else(|| live.references.choose(), |(index, _)| Ok(index))?;
     let (backend, reference) = (&rule.backends[index], &live.references.all[index]);
-    let choice = stays.map_or_else(|| reference.choose(), |(_, member)| Ok(reference.stay(member)))?;
+    let choice = stays.map_or_else(|| reference.choose(&asker), |(_, member)| Ok(reference.stay(member)))?;
     Ok(Target { rule, live, index, backend, reference, choice, shown, changes: [changes, Changes::default()] })
 }
 
@@ -449,7 +450,8 @@ impl Target<'_> {
                     copy.body = RequestBody::Mirror(copied);
                 }
                 copy.set_host_header(&wanted.backend);
-                if let Ok(choice) = live.reference.choose() {
+                let asker = Asker { client: exchange.client, headers: Some(&outgoing.headers) };
+                if let Ok(choice) = live.reference.choose(&asker) {
                     let endpoint = Arc::clone(&live.reference.members[choice.member].0);
                     mirror::send(Arc::clone(&exchange.connection.worker), endpoint, copy);
                 }

@@ -1,7 +1,9 @@
 //! Tells backends who asked, and how: `X-Forwarded-*` and `Forwarded` (RFC 7239).
 //!
-//! What a client says of these itself is believed only if it is a trusted proxy; then ours is added behind it. Values that
-//! are the same for all requests of a connection are made once.
+//! What a client says of these itself is believed only if it is a trusted proxy; then ours is added behind it, and who asks is
+//! taken from there (`chain`). Values that are the same for all requests of a connection are made once.
+
+mod chain;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
@@ -49,6 +51,11 @@ impl Forwarded {
     /// The scheme that the client used.
     pub fn scheme(&self) -> &'static str {
         self.scheme
+    }
+
+    /// Whom a trusted proxy names as the client, if the peer is one.
+    pub fn client(&self, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
+        if self.is_trusted { chain::client(headers, trusted) } else { None }
     }
 
     /// Adds all to a request's headers, `Host` being what the client sent.

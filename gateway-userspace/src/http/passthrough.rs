@@ -5,8 +5,8 @@
 
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
 
-use super::endpoint::{Failure, RawStream, connect_stream};
-use super::pick::Reference;
+use super::endpoint::{Failure, InUse, RawStream, connect_stream};
+use super::pick::{Asker, Reference};
 use super::reject::Reason;
 use super::server::Worker;
 use super::snapshot::LiveSite;
@@ -17,16 +17,28 @@ const BUFFER: usize = 32 << 10;
 /// Backends that are tried for one connection.
 const ATTEMPTS: usize = 3;
 
+/// A connection to a backend.
+pub struct Outlet {
+    stream: RawStream,
+    /// Held until the connection ends.
+    _in_use: InUse,
+}
+
 /// A connection to a backend for a client that asked a listener for a name.
-pub async fn connect(worker: &Worker, site: &LiveSite, listener: usize, name: &str) -> Result<RawStream, Reason> {
+pub async fn connect(
+    worker: &Worker,
+    site: &LiveSite,
+    listener: usize,
+    (name, asker): (&str, Asker<'_>),
+) -> Result<Outlet, Reason> {
     let route = site.router.find_tls(listener, name).ok_or(Reason::NoRoute)?;
     let references = &site.listeners[listener].routes[route][0].references;
-    any_of(worker, &references.all[references.choose()?]).await
+    any_of(worker, &references.all[references.choose()?], asker).await
 }
 
 /// Carries bytes between both until both have ended.
-pub async fn relay(mut client: impl AsyncRead + AsyncWrite + Unpin, backend: RawStream) {
-    let ended = match backend {
+pub async fn relay(mut client: impl AsyncRead + AsyncWrite + Unpin, backend: Outlet) {
+    let ended = match backend.stream {
         RawStream::Plain(mut backend) => copy_bidirectional_with_sizes(&mut client, &mut backend, BUFFER, BUFFER).await,
         RawStream::Tls(mut backend) => copy_bidirectional_with_sizes(&mut client, &mut *backend, BUFFER, BUFFER).await,
     };
@@ -35,15 +47,16 @@ pub async fn relay(mut client: impl AsyncRead + AsyncWrite + Unpin, backend: Raw
     }
 }
 
-async fn any_of(worker: &Worker, reference: &Reference) -> Result<RawStream, Reason> {
-    let mut choice = reference.choose()?;
+async fn any_of(worker: &Worker, reference: &Reference, asker: Asker<'_>) -> Result<Outlet, Reason> {
+    let mut choice = reference.choose(&asker)?;
     let mut tried = Vec::new();
     loop {
         let (endpoint, _) = &reference.members[choice.member];
+        let in_use = InUse::new(endpoint);
         let failure = match connect_stream(endpoint, &worker.options).await {
             Ok(stream) => {
                 endpoint.note_success();
-                return Ok(stream);
+                return Ok(Outlet { stream, _in_use: in_use });
             }
             Err(failure) => failure,
         };

@@ -84,7 +84,7 @@ fn read(session: &Session, text: &str, now: u64) -> Option<Token> {
 }
 
 /// The value of a cookie in a `Cookie` field (RFC 6265, 4.2.1).
-fn cookie<'a>(cookies: &'a str, name: &str) -> Option<&'a str> {
+pub fn cookie<'a>(cookies: &'a str, name: &str) -> Option<&'a str> {
     cookies
         .split(';')
         .find_map(|cookie| cookie.trim().split_once('=').filter(|(key, _)| *key == name).map(|(_, value)| value))

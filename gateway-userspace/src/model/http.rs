@@ -11,8 +11,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway_common::Algorithm;
-
 use super::Group;
 
 /// What stands behind one frontend of the HTTP layer.
@@ -343,7 +341,7 @@ pub struct BackendRef {
     /// Whether the reference leads nowhere: 500. One that only has nobody ready: 503.
     pub is_broken: bool,
     /// How a backend of the group is selected.
-    pub algorithm: Algorithm,
+    pub picker: Picker,
     /// What happens only to requests that go here.
     pub filters: Vec<Filter>,
     /// What is spoken there.
@@ -352,6 +350,46 @@ pub struct BackendRef {
     pub tls: Option<Arc<BackendTls>>,
     /// The Host that they see unless a filter says another (`Upstream.spec.hostHeader`).
     pub host_header: Option<String>,
+}
+
+/// How a backend is selected, for a request or for a connection that is passed on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Picker {
+    /// Exact: a cursor walks a schedule.
+    #[default]
+    WeightedRoundRobin,
+    /// Of two at random, by weight, the one with fewer open requests for its weight.
+    TwoChoices,
+    /// The one with the fewest open requests for its weight; of several such they take turns.
+    LeastRequests,
+    /// The same for the same header, cookie or client, as long as it is there.
+    Maglev(HashOf),
+}
+
+/// What stays with its backend.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum HashOf {
+    /// The client's address.
+    #[default]
+    Client,
+    /// The value of a header, its name in lower case; without it the client's address.
+    Header(String),
+    /// The value of a cookie; without it the client's address.
+    Cookie(String),
+}
+
+impl fmt::Display for Picker {
+    /// As manifests say it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WeightedRoundRobin => f.write_str("WeightedRoundRobin"),
+            Self::TwoChoices => f.write_str("Random"),
+            Self::LeastRequests => f.write_str("LeastConnections"),
+            Self::Maglev(HashOf::Client) => f.write_str("Maglev"),
+            Self::Maglev(HashOf::Header(name)) => write!(f, "Maglev by header {name}"),
+            Self::Maglev(HashOf::Cookie(name)) => write!(f, "Maglev by cookie {name}"),
+        }
+    }
 }
 
 /// What a backend speaks, within TLS or not.

@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 /// How many services an Upstream may name.
 pub const MAX_UPSTREAM_SERVICES: usize = 20;
 
+/// How a backend is selected.
+pub const ALGORITHMS: [&str; 4] = ["WeightedRoundRobin", "Random", "LeastConnections", "Maglev"];
+
 /// A named list of weighted services.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Upstream {
@@ -27,12 +30,18 @@ pub struct Upstream {
 /// A host with or without a port.
 const HOST: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*(:[1-9][0-9]{0,4})?$";
 
+/// The name of a header or a cookie (RFC 9110, 5.6.2).
+const TOKEN: &str = "^[-!#$%&'*+.^_`|~0-9A-Za-z]+$";
+
 /// What an Upstream asks for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{
     "rule": "!has(self.hostHeader) || !has(self.backendType) || !(self.backendType in ['TCP', 'UDP'])",
     "message": "TCP and UDP have no Host header: leave hostHeader out or change backendType",
+}, {
+    "rule": "!has(self.hash) || (has(self.algorithm) && self.algorithm == 'Maglev')",
+    "message": "hash is for Maglev alone: leave it out or change algorithm",
 }]))]
 pub struct UpstreamSpec {
     /// `Kubernetes`, which is also the default.
@@ -41,8 +50,11 @@ pub struct UpstreamSpec {
     pub type_: Option<String>,
     /// How a backend is selected; `WeightedRoundRobin` if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = ["WeightedRoundRobin", "Random"], "default" = "WeightedRoundRobin"))]
+    #[schemars(extend("enum" = ALGORITHMS, "default" = "WeightedRoundRobin"))]
     pub algorithm: Option<String>,
+    /// What stays with its backend by `Maglev`; the client's address if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hash: Option<UpstreamHash>,
     /// What the backends speak: `HTTP`, `HTTPS`, `H2C`, `GRPC`, `TCP`, `UDP`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["HTTP", "HTTPS", "H2C", "GRPC", "TCP", "UDP"]))]
@@ -54,6 +66,27 @@ pub struct UpstreamSpec {
     /// One to twenty services.
     #[schemars(length(min = 1, max = MAX_UPSTREAM_SERVICES))]
     pub services: Vec<UpstreamService>,
+}
+
+/// A header or a cookie; where a request has none, its client's address is taken.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct UpstreamHash {
+    /// The header's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), regex(pattern = TOKEN))]
+    pub header: Option<String>,
+    /// The cookie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<HashCookie>,
+}
+
+/// A cookie.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HashCookie {
+    /// Its name.
+    #[schemars(length(max = 256), regex(pattern = TOKEN))]
+    pub name: String,
 }
 
 /// One service of an Upstream.

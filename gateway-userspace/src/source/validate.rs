@@ -88,14 +88,14 @@ pub fn parse_cidr(text: &str) -> Result<IpNet, String> {
     }
 }
 
-/// An algorithm by its name, or what is wrong with it.
+/// An algorithm of the datapath by its name, or what is wrong with it.
 pub fn parse_algorithm(name: &str) -> Result<Algorithm, String> {
     const SERVED: [Algorithm; 2] = [Algorithm::WeightedRoundRobin, Algorithm::Random];
     if let Some(algorithm) = SERVED.into_iter().find(|algorithm| algorithm.name() == name) {
         return Ok(algorithm);
     }
     if matches!(name, "Maglev" | "LeastConnections") {
-        return Err(format!("{name} is not available yet: use WeightedRoundRobin or Random"));
+        return Err(format!("{name} is for requests, by an Upstream: use WeightedRoundRobin or Random"));
     }
     Err(choice(name, "an algorithm", &SERVED.map(Algorithm::name)))
 }

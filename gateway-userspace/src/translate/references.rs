@@ -15,6 +15,7 @@ use super::ports::{NoPort, service_port};
 use super::tongue::Tongue;
 use super::upstreams::{self, Clusters};
 use super::{Report, RouteRef};
+use crate::model::http::Picker;
 use crate::model::{Group, Service};
 use crate::source::route::{BackendRef, Filter};
 use crate::source::validate::parse_algorithm;
@@ -191,6 +192,14 @@ impl Resolved<'_> {
         let default = Ok(Algorithm::WeightedRoundRobin);
         upstream.spec.algorithm.as_deref().map_or(default, parse_algorithm).ok()
     }
+
+    /// How the HTTP layer selects a backend.
+    pub fn picker(&self) -> Picker {
+        match self.at {
+            At::Service(..) => Picker::default(),
+            At::Upstream(upstream) => upstreams::picker(upstream),
+        }
+    }
 }
 
 /// Follows references, as far as every node and frontend must come to the same.
@@ -208,6 +217,7 @@ impl<'a> Resolver<'a> {
                 let found = self.objects.upstreams.get(&name);
                 let found = found.ok_or_else(|| missing(self.objects, Kind::Upstream, &name))?;
                 Tongue::of_upstream(kind, &name, &found.object)?;
+                selectable(kind, &name, &found.object)?;
                 Ok(Resolved { name, at: At::Upstream(&found.object) })
             }
             Some(Target { name, .. }) => {
@@ -260,6 +270,19 @@ impl<'a> Resolver<'a> {
             NoPort::OtherProtocol(message) => broken("port", "UnsupportedProtocol", message),
         })
     }
+}
+
+/// The datapath, where connections of these routes are shared, does not know every way to select a backend.
+fn selectable(route: Kind, name: &Name, upstream: &Upstream) -> Result<(), Broken> {
+    let Some(algorithm) = upstream.spec.algorithm.as_deref() else { return Ok(()) };
+    if !matches!(route, Kind::TcpRoute | Kind::UdpRoute) || parse_algorithm(algorithm).is_ok() {
+        return Ok(());
+    }
+    let message = format!(
+        "Upstream {name} has algorithm {algorithm}, which is not for a {route}: use WeightedRoundRobin or Random, or \
+         another Upstream"
+    );
+    Err(broken("name", "UnsupportedValue", message))
 }
 
 /// What carries that which routes of a kind tell apart.

@@ -17,6 +17,7 @@ use super::pool::{Pool, Share, serving};
 use super::ports::{NoPort, service_port};
 use super::references::{Broken, Party, UPSTREAM_GROUP, broken, is_granted, missing_grant};
 use super::statuses::{Condition, MAX_STATUS_BACKENDS, ObjectStatus, Truth, UpstreamBackend, UpstreamStatus};
+use crate::model::http::{HashOf, Picker};
 use crate::model::{Backend, Member};
 use crate::source::upstream::UpstreamService;
 use crate::source::{Kind, Name, ObjectId, Objects, Sourced, Upstream};
@@ -52,6 +53,25 @@ pub(super) fn members(
         }
     }
     pool.into_members()
+}
+
+/// How the HTTP layer selects one of an Upstream's backends.
+pub(super) fn picker(upstream: &Upstream) -> Picker {
+    match upstream.spec.algorithm.as_deref() {
+        Some("Random") => Picker::TwoChoices,
+        Some("LeastConnections") => Picker::LeastRequests,
+        Some("Maglev") => {
+            let hash = upstream.spec.hash.as_ref();
+            let header = hash.and_then(|hash| hash.header.as_deref());
+            let cookie = hash.and_then(|hash| hash.cookie.as_ref());
+            Picker::Maglev(match (header, cookie) {
+                (Some(header), _) => HashOf::Header(header.to_ascii_lowercase()),
+                (None, Some(cookie)) => HashOf::Cookie(cookie.name.clone()),
+                (None, None) => HashOf::Client,
+            })
+        }
+        _ => Picker::WeightedRoundRobin,
+    }
 }
 
 /// What the Upstreams' status should say; names the entries that lead nowhere.

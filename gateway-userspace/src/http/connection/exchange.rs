@@ -3,7 +3,7 @@
 //! It goes along with the request and then with the answer's body, and says what it has to say when it is dropped, so that
 //! nothing goes unnoticed, whichever side ends it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Instant, SystemTime};
@@ -20,6 +20,8 @@ use crate::http::reject::Reason;
 pub struct Exchange {
     /// The connection that it came on.
     pub connection: Arc<Connection>,
+    /// Who asks: the peer, or whom a trusted proxy names.
+    pub client: IpAddr,
     /// Whether errors are told as gRPC does.
     pub is_grpc: bool,
     /// When the head was read.
@@ -39,16 +41,19 @@ impl Exchange {
         let content_type = request.headers().get(hyper::header::CONTENT_TYPE);
         let is_grpc = content_type.is_some_and(|value| is_grpc(value.as_bytes()));
         let start = Instant::now();
+        let named = connection.forwarded.client(request.headers(), &worker.options.trusted_proxies);
         let record = worker.lines.is_some().then(|| {
             let mut record = begin(connection.peer, connection.local, connection.listener.is_some());
             (record.start, record.date) = (start, SystemTime::now());
+            record.named = named;
             record.method = request.method().clone();
             record.version = request.version();
             record.target = request.uri().path_and_query().map_or("*", |target| target.as_str()).to_string();
             record.upload = (!request.body().is_end_stream()).then(|| Arc::new(Upload::new(start)));
             Box::new(record)
         });
-        Self { _busy: connection.busy(), connection, is_grpc, start, record, has_ended: false }
+        let client = named.unwrap_or(connection.peer.ip());
+        Self { _busy: connection.busy(), connection, client, is_grpc, start, record, has_ended: false }
     }
 
     /// Whom the request is for.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use gateway_common::{Algorithm, FrontendKey};
+use gateway_common::FrontendKey;
 use tokio_util::sync::CancellationToken;
 
 use super::{LiveFilters, LiveListener, LiveMirror, LiveRule, LiveSite, Problem, Registry, is_same_kind};
@@ -153,7 +153,7 @@ impl<'a> Compiler<'a> {
             .map(|backend| self.filters(&format!("{name} {}", backend.group.reference), &backend.filters))
             .collect();
         let filters = self.filters(&name, filters);
-        let wheel = Wheel::new(&weights, Algorithm::WeightedRoundRobin, self.cursor(name));
+        let wheel = Wheel::new(&weights, self.cursor(name));
         let sessions = if session.is_some() { sessions(&all) } else { HashMap::new() };
         LiveRule { references: References { all, wheel }, filters, reference_filters, sessions }
     }
@@ -174,11 +174,11 @@ impl<'a> Compiler<'a> {
             Ok(tls) => tls,
             Err(problem) => {
                 self.complain(&problem);
-                return Self::unusable(Reason::BackendTls);
+                return Reference::unusable(Reason::BackendTls);
             }
         };
         if backend.is_broken {
-            return Self::unusable(Reason::BrokenReference);
+            return Reference::unusable(Reason::BrokenReference);
         }
         let members = (backend.group.members.iter())
             .map(|(identity, member)| {
@@ -187,12 +187,7 @@ impl<'a> Compiler<'a> {
             .collect();
         let weights: Vec<u32> = backend.group.members.values().map(|member| u32::from(member.weight)).collect();
         let cursor = self.cursor(format!("{name} {}", backend.group.reference));
-        Reference { failure: None, members, wheel: Wheel::new(&weights, backend.algorithm, cursor) }
-    }
-
-    fn unusable(failure: Reason) -> Reference {
-        let wheel = Wheel::new(&[], Algorithm::default(), Arc::default());
-        Reference { failure: Some(failure), members: Vec::new(), wheel }
+        Reference::new(members, weights, backend.picker.clone(), cursor)
     }
 
     /// The cursor of this name: the earlier version's, if it had one.

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use gateway_common::{Address, Algorithm, Place, Port, Protocol};
+use gateway_common::{Address, Place, Port, Protocol};
 
 use crate::model::http::{
-    BackendRef, Handling, Hostname, Listener, Match, PathMatch, Route, Rule, Site, Speech, TlsRoute,
+    BackendRef, Handling, Hostname, Listener, Match, PathMatch, Picker, Route, Rule, Site, Speech, TlsRoute,
 };
 use crate::model::{Backend, Group, Member, PodId};
 
@@ -51,7 +51,7 @@ pub fn to(pods: &[(SocketAddr, u16)]) -> BackendRef {
             members: pods.iter().map(member).collect(),
         },
         is_broken: false,
-        algorithm: Algorithm::WeightedRoundRobin,
+        picker: Picker::WeightedRoundRobin,
         filters: Vec::new(),
         speech: Speech::Http,
         tls: None,

@@ -193,8 +193,8 @@ fn path_change(change: Option<&PathChange>) -> String {
 }
 
 fn write_backend(f: &mut fmt::Formatter<'_>, backend: &BackendRef) -> fmt::Result {
-    let BackendRef { group, is_broken, algorithm, filters, speech, tls, host_header } = backend;
-    write!(f, "        {} {} {}", group.weight, group.reference, algorithm.name())?;
+    let BackendRef { group, is_broken, picker, filters, speech, tls, host_header } = backend;
+    write!(f, "        {} {} {}", group.weight, group.reference, picker)?;
     match speech {
         Speech::Http => {}
         Speech::Http2 => write!(f, " HTTP/2")?,

@@ -149,8 +149,9 @@ fn each_classic_mistake_gives_one_error_that_names_the_field() {
             "Upstream shop/u: spec.services[0].prot: unknown field: did you mean `port`?",
         ),
         (
-            upstream("  - {name: a, port: 80}\n  algorithm: Maglev\n"),
-            "Upstream shop/u: spec.algorithm: Maglev is not available yet: use WeightedRoundRobin or Random",
+            upstream("  - {name: a, port: 80}\n  algorithm: RoundRobin\n"),
+            "Upstream shop/u: spec.algorithm: `RoundRobin` is not an algorithm: use one of WeightedRoundRobin, Random, \
+             LeastConnections, Maglev",
         ),
         (
             "apiVersion: v1\nkind: Pod\nmetadata: {name: 123}\n".to_string(),

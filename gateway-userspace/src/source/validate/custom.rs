@@ -7,9 +7,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::super::address_pool::{ANNOUNCE, AddressRange, MAX_POOL_ENTRIES};
 use super::super::cluster_link::{ALL_NAMESPACES, MAX_ALLOWED_NAMESPACES, MAX_REMOTE_NAMESPACES};
-use super::super::upstream::{MAX_UPSTREAM_SERVICES, UpstreamSpec};
+use super::super::upstream::{ALGORITHMS, MAX_UPSTREAM_SERVICES, UpstreamSpec};
 use super::super::{AddressPool, ClusterLink, Upstream};
-use super::{Findings, parse_algorithm, parse_port};
+use super::{Findings, parse_port};
 
 /// The longest name of a namespace or a Service (RFC 1123).
 const MAX_LABEL_LENGTH: usize = 63;
@@ -20,9 +20,8 @@ impl Findings<'_> {
     pub(super) fn upstream(&mut self, upstream: &Upstream) {
         let spec = &upstream.spec;
         self.choose("spec.type", spec.type_.as_ref(), "a type of Upstream", &["Kubernetes"]);
-        if let Some(name) = &spec.algorithm {
-            self.check("spec.algorithm", parse_algorithm(name));
-        }
+        self.choose("spec.algorithm", spec.algorithm.as_ref(), "an algorithm", &ALGORITHMS);
+        self.hash(spec);
         let types = ["HTTP", "HTTPS", "H2C", "GRPC", "TCP", "UDP"];
         self.choose("spec.backendType", spec.backend_type.as_ref(), "a backend type", &types);
         self.host_header(spec);
@@ -86,6 +85,20 @@ impl Findings<'_> {
                 field,
                 format!("`{host}` is not a host: use something like shop.internal or shop.internal:8080"),
             );
+        }
+    }
+
+    fn hash(&mut self, spec: &UpstreamSpec) {
+        let Some(hash) = &spec.hash else { return };
+        let algorithm = spec.algorithm.as_deref().unwrap_or("WeightedRoundRobin");
+        if algorithm != "Maglev" {
+            let message = format!("{algorithm} looks at no hash: leave it out or use algorithm Maglev");
+            return self.error("spec.hash", message);
+        }
+        match (&hash.header, &hash.cookie) {
+            (Some(header), None) => self.check("spec.hash.header", parse_token(header)),
+            (None, Some(cookie)) => self.check("spec.hash.cookie.name", parse_token(&cookie.name)),
+            _ => self.error("spec.hash", "name either a header or a cookie"),
         }
     }
 
@@ -154,6 +167,15 @@ pub fn parse_label(text: &str) -> Result<(), String> {
 fn parse_object_name(text: &str) -> Result<(), String> {
     let is_good = text.len() <= MAX_NAME_LENGTH && text.split('.').all(|label| parse_label(label).is_ok());
     if is_good { Ok(()) } else { Err(bad_name(text, MAX_NAME_LENGTH)) }
+}
+
+/// The name of a header or a cookie, or what is wrong with it.
+fn parse_token(text: &str) -> Result<(), String> {
+    let is_known = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if (1..=256).contains(&text.len()) && text.bytes().all(is_known) {
+        return Ok(());
+    }
+    Err(format!("`{text}` is not the name of a header or cookie: use something like X-User"))
 }
 
 fn bad_name(text: &str, most: usize) -> String {

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway_common::Algorithm;
-
 use super::filters::filters;
 use crate::model::fingerprint;
 use crate::model::http::{
-    BackendRef, BackendTls, Certificate, Match, NamedMatch, PathMatch, Retry, Rule, Session, TextMatch, Timeouts,
+    BackendRef, BackendTls, Certificate, Match, NamedMatch, PathMatch, Picker, Retry, Rule, Session, TextMatch,
+    Timeouts,
 };
 use crate::source::route::{
     self, BackendRef as WrittenRef, GrpcMethodMatch, MethodMatch, RouteMatch, RouteRule, SessionPersistence, ValueMatch,
@@ -79,14 +78,14 @@ impl<'a> Backends<'a> {
         let mut backend = BackendRef {
             group,
             is_broken: resolved.is_err(),
-            algorithm: Algorithm::WeightedRoundRobin,
+            picker: Picker::default(),
             filters: filters(self, route, &reference.filters),
             speech: crate::model::http::Speech::default(),
             tls: None,
             host_header: None,
         };
         if let Ok(resolved) = resolved {
-            backend.algorithm = resolved.upstream_algorithm().unwrap_or(backend.algorithm);
+            backend.picker = resolved.picker();
             self.equip(route.id.kind, &resolved, &mut backend);
         }
         backend

@@ -105,6 +105,22 @@ fn a_grant_opens_another_namespace_for_upstreams() {
 }
 
 #[test]
+fn an_algorithm_for_requests_is_refused_where_the_datapath_selects() {
+    let all = upstream("all", "  algorithm: Maglev\n", &["{name: web, port: 8000}"]);
+
+    let translation = translated(&(fronted(&all, REFERENCE) + &pods()));
+
+    assert_eq!(
+        problems(&translation),
+        [
+            "document 2: TCPRoute shop/web: spec.rules[0].backendRefs[0].name: Upstream shop/all has algorithm Maglev, which is \
+          not for a TCPRoute: use WeightedRoundRobin or Random, or another Upstream"
+        ]
+    );
+    assert_eq!(weights(&translation), BTreeMap::new());
+}
+
+#[test]
 fn an_upstream_of_the_other_protocol_is_refused() {
     let all = upstream("all", "  backendType: UDP\n", &["{name: web, port: 8000}"]);
 

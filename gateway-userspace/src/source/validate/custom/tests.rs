@@ -85,6 +85,29 @@ fn a_host_header_goes_with_http_alone() {
 }
 
 #[test]
+fn a_hash_goes_with_maglev_alone_and_names_one_thing() {
+    let of = |rest: &str| problems("Upstream", &format!("{{{rest}, services: [{{name: web, port: 80}}]}}"));
+    assert_eq!(of("algorithm: Maglev"), [""; 0]);
+    assert_eq!(of("algorithm: Maglev, hash: {header: X-User}"), [""; 0]);
+    assert_eq!(of("algorithm: Maglev, hash: {cookie: {name: sid}}"), [""; 0]);
+    for both in ["{}", "{header: X-User, cookie: {name: sid}}"] {
+        assert_eq!(of(&format!("algorithm: Maglev, hash: {both}")), ["spec.hash: name either a header or a cookie"]);
+    }
+    assert_eq!(
+        of("algorithm: Random, hash: {header: X-User}"),
+        ["spec.hash: Random looks at no hash: leave it out or use algorithm Maglev"]
+    );
+    assert_eq!(
+        of("algorithm: Maglev, hash: {cookie: {name: \"s id\"}}"),
+        ["spec.hash.cookie.name: `s id` is not the name of a header or cookie: use something like X-User"]
+    );
+    assert_eq!(
+        of("algorithm: LeastConnection"),
+        ["spec.algorithm: `LeastConnection` is not an algorithm: did you mean `LeastConnections`?"]
+    );
+}
+
+#[test]
 fn names_in_an_upstream_are_names() {
     let name = |most: u8| {
         format!("is not a name: use 1 to {most} lower-case letters, digits and `-`, with no `-` at the ends")
