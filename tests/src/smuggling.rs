@@ -8,6 +8,8 @@ pub mod agreement;
 pub mod corpus;
 pub mod messages;
 pub mod readers;
+#[cfg(test)]
+mod real;
 pub mod server;
 pub mod streams;
 #[cfg(test)]

@@ -48,12 +48,27 @@ pub const BYTES: &[Case] = cases! {
         b"GET / HTTP/1.1\r\n Host: b\r\nHost: a\r\n\r\n" => b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     "a tab before the first field (2.2)", "blank_before_fields":
         b"GET / HTTP/1.1\r\n\tHost: b\r\nHost: a\r\n\r\n" => b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    "LF CR ends a field line (2.2)", "bare_lf":
+        b"GET / HTTP/1.1\r\nHost: a\n\rX: y\r\n\r\n" => b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n";
+    "a bare CR before the first field (2.2)", "bare_cr":
+        b"GET / HTTP/1.1\r\n\rHost: a\r\n\r\n" => b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    "a bare CR before the empty line (2.2)", "bare_cr":
+        b"GET / HTTP/1.1\r\nHost: a\r\n\rX\r\n\r\n" => b"GET / HTTP/1.1\r\nHost: a\r\nX:\r\n\r\n";
+    "bytes behind the length that are no request (2.2)", "request_line":
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na(b\r\n\r\n"
+        => b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na(b\r\n";
     // The request line: RFC 9112, 2.3 and 3.
     "HTTP/0.9 (3)", "missing_version": b"GET /\r\n\r\n" => b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     "a version of no HTTP/1 that is known (2.3)", "version":
         b"GET / HTTP/1.2\r\nHost: a\r\n\r\n" => b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     "a version in lower case (2.3)", "version":
         b"GET / http/1.1\r\nHost: a\r\n\r\n" => b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    "a version of two digits (2.3)", "version":
+        b"GET / HTTP/1.10\r\nHost: a\r\n\r\n" => b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    "a tab behind the version (2.3)", "version":
+        b"GET / HTTP/1.1\t\r\nHost: a\r\n\r\n" => b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    "no target (3)", "missing_version":
+        b"GET HTTP/1.1\r\nHost: a\r\n\r\n" => b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     "HTTP/2 in words of HTTP/1 (2.3)", "version":
         b"GET / HTTP/2.0\r\nHost: a\r\n\r\n" => b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     "the HTTP/2 preface amid a connection (RFC 9113, 3.4)", "version":
@@ -109,6 +124,11 @@ pub const BYTES: &[Case] = cases! {
         => b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \tchunked\r\n\r\n0\r\n\r\n";
     "DEL in a value (RFC 9110, 5.5)", "control_byte":
         b"GET / HTTP/1.1\r\nHost: a\r\nX: \x7f\r\n\r\n" => b"GET / HTTP/1.1\r\nHost: a\r\nX: \xff\r\n\r\n";
+    "a name in quotes (5.1)", "field_name":
+        b"GET / HTTP/1.1\r\nHost: a\r\n\"X\": y\r\n\r\n" => b"GET / HTTP/1.1\r\nHost: a\r\nX: \"y\"\r\n\r\n";
+    "a byte above ASCII in a name (5.1)", "field_name":
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length\xa0: 3\r\n\r\nabc"
+        => b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nX: \xa0\r\n\r\nabc";
     // Framing: RFC 9112, 6.
     "CL.TE: length before coding (6.3, 3)", "length_and_coding":
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nG"
@@ -143,6 +163,39 @@ pub const BYTES: &[Case] = cases! {
     "a length beyond 64 bits (6.2; RFC 9110, 8.6)", "content_length":
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551619\r\n\r\nabc"
         => b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0000000000000000003\r\n\r\nabc";
+    "a length with a fraction (6.2)", "content_length":
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3.0\r\n\r\nabc"
+        => b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+    "a length with a parameter (6.2)", "content_length":
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3;a=b\r\n\r\nabc"
+        => b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+    "a length and an empty one in a list (6.3, 5)", "repeated_content_length":
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3,\r\n\r\nabc"
+        => b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+    "a length in a GET that is said twice (6.3, 5)", "repeated_content_length":
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc"
+        => b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+    "chunked as a part of a word (6.1)", "transfer_encoding":
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"
+        => b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunkeD\r\n\r\n0\r\n\r\n";
+    "chunked and an empty element (6.1)", "transfer_encoding":
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked,\r\n\r\n0\r\n\r\n"
+        => b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    "chunked and identity (6.1)", "transfer_encoding":
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n"
+        => b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    "an unknown coding in the first line (6.1)", "transfer_encoding":
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: cow\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        => b"POST / HTTP/1.1\r\nHost: a\r\nTransfer_Encoding: cow\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    "an empty coding in a second line (6.1)", "transfer_encoding":
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding:\r\n\r\n0\r\n\r\n"
+        => b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    "NUL behind a coding (6.1)", "control_byte":
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\0\r\n\r\n0\r\n\r\n"
+        => b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\t\r\n\r\n0\r\n\r\n";
+    "a coding in a GET beside a length (6.3, 3)", "length_and_coding":
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        => b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
     "a coding that is not chunked (6.1)", "transfer_encoding":
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n"
         => b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: CHUNKED\r\n\r\n0\r\n\r\n";
@@ -198,6 +251,18 @@ pub const BYTES: &[Case] = cases! {
     "any two bytes behind a chunk's data (7.1)", "chunk_end":
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcXX0\r\n\r\n"
         => b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    "a chunk's data is shorter than its size (7.1)", "chunk_end":
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc\r\n0\r\n\r\n"
+        => b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc\r\n\r\n00\r\n\r\n";
+    "a chunk's line ends by LF CR (7.1)", "bare_lf":
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\n\rabc\r\n0\r\n\r\n"
+        => b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    "a chunk's size that is no number (7.1)", "chunk_size":
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\ng\r\nabc\r\n0\r\n\r\n"
+        => b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nA\r\nabcdefghij\r\n0\r\n\r\n";
+    "a chunk's size with an underscore (7.1)", "chunk_size":
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0_3\r\nabc\r\n0\r\n\r\n"
+        => b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n003\r\nabc\r\n0\r\n\r\n";
     "a chunk's size as 0x3 (7.1)", "chunk_size":
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n"
         => b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n03\r\nabc\r\n0\r\n\r\n";
@@ -231,6 +296,21 @@ pub const BYTES: &[Case] = cases! {
     "a blank in a chunk extension (7.1.1)", "chunk_extension":
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3; a\r\nabc\r\n0\r\n\r\n"
         => b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;a\r\nabc\r\n0\r\n\r\n";
+    "a comma in a chunk extension (7.1.1)", "chunk_extension":
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;a,b\r\nabc\r\n0\r\n\r\n"
+        => b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b;c\r\nabc\r\n0\r\n\r\n";
+    "a coding as trailer (7.1.2; RFC 9110, 6.5.1)", "forbidden_trailer":
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n"
+        => b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Encoding: chunked\r\n\r\n";
+    "a Host as trailer (7.1.2; RFC 9110, 6.5.1)", "forbidden_trailer":
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nhost: b\r\n\r\n"
+        => b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nhosts: b\r\n\r\n";
+    "a blank before a trailer's colon (7.1.2)", "blank_before_colon":
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX : y\r\n\r\n"
+        => b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX:y\r\n\r\n";
+    "NUL in a trailer (7.1.2)", "control_byte":
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: \0\r\n\r\n"
+        => b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: \t\r\n\r\n";
     "a length as trailer (7.1.2; RFC 9110, 6.5.1)", "forbidden_trailer":
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 3\r\n\r\n"
         => b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Digest: 3\r\n\r\n";
@@ -261,12 +341,30 @@ pub const HEADS: &[Case] = cases! {
         b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n" => b"GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n";
     "a Host with a port that is none (3.2)", "invalid_host":
         b"GET / HTTP/1.1\r\nHost: a:+80\r\n\r\n" => b"GET / HTTP/1.1\r\nHost: a:80\r\n\r\n";
+    "a Host with a port beyond 65535 (3.2)", "invalid_host":
+        b"GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n" => b"GET / HTTP/1.1\r\nHost: a:65535\r\n\r\n";
+    "a Host with two ports (3.2)", "invalid_host":
+        b"GET / HTTP/1.1\r\nHost: a:80:81\r\n\r\n" => b"GET / HTTP/1.1\r\nHost: [::80:81]\r\n\r\n";
+    "a Host whose bracket stays open (3.2)", "invalid_host":
+        b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n" => b"GET / HTTP/1.1\r\nHost: [::1]\r\n\r\n";
+    "a blank in Host (3.2)", "invalid_host":
+        b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n" => b"GET / HTTP/1.1\r\nHost:  a \r\n\r\n";
+    "an encoded Host (3.2)", "invalid_host":
+        b"GET / HTTP/1.1\r\nHost: a%00\r\n\r\n" => b"GET / HTTP/1.1\r\nHost: a00\r\n\r\n";
+    "a target with a host, and no Host (3.2)", "missing_host":
+        b"GET http://a/ HTTP/1.1\r\n\r\n" => b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n";
+    "a target with user information (3.2.2; RFC 9110, 4.2.4)", "invalid_host":
+        b"GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n" => b"GET http://a/@ HTTP/1.1\r\nHost: a\r\n\r\n";
+    "a target for one port, Host for another (3.2.2)", "host_mismatch":
+        b"GET http://a:81/ HTTP/1.1\r\nHost: a\r\n\r\n" => b"GET http://a:81/ HTTP/1.1\r\nHost: a:81\r\n\r\n";
     "a target for one host, Host for another (3.2.2)", "host_mismatch":
         b"GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n" => b"GET http://A:80/ HTTP/1.1\r\nHost: a\r\n\r\n";
     "a target of no HTTP (3.2.2)", "invalid_target":
         b"GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n" => b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n";
     "a target that is a host, without CONNECT (3.2.3)", "invalid_target":
         b"GET a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n" => b"GET http://a:80/ HTTP/1.1\r\nHost: a:80\r\n\r\n";
+    "a target that is a name (3.2.1)", "invalid_target":
+        b"GET a HTTP/1.1\r\nHost: a\r\n\r\n" => b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
     "an asterisk without OPTIONS (3.2.4)", "invalid_target":
         b"GET * HTTP/1.1\r\nHost: a\r\n\r\n" => b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n";
     "Connection names the length (CVE-2026-6338)", "connection_names_field":

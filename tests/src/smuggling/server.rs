@@ -121,8 +121,8 @@ async fn answer(
     Ok(response)
 }
 
-/// The status codes of answers without bodies, interim ones left out.
-fn statuses(written: &[u8]) -> Vec<u16> {
+/// The status codes of answers whose bodies hold no head, interim ones left out.
+pub fn statuses(written: &[u8]) -> Vec<u16> {
     let text = String::from_utf8_lossy(written);
     let heads = text.split("\r\n\r\n").filter(|head| !head.is_empty());
     heads.filter_map(|head| head.split(' ').nth(1)?.parse().ok()).filter(|&status| status >= 200).collect()

@@ -1,41 +1,7 @@
-//! Makes streams of requests from a tape of random bytes: mostly sound ones, some with one thing wrong, some damaged.
-//!
-//! Whoever holds the tape can shrink or mutate it, and the stream follows: proptest and the fuzzer use the same maker.
+//! Makes streams of requests from a tape: mostly sound ones, some with one thing wrong, some damaged.
 
 use super::corpus::{BYTES, HEADS};
-
-/// A tape of choices. At its end every choice is the first, the plainest.
-#[derive(Debug)]
-pub struct Tape<'a>(&'a [u8]);
-
-impl<'a> Tape<'a> {
-    /// A tape at its start.
-    pub fn new(bytes: &'a [u8]) -> Self {
-        Self(bytes)
-    }
-
-    /// The next byte.
-    fn byte(&mut self) -> u8 {
-        let (first, rest) = self.0.split_first().map_or((0, self.0), |(first, rest)| (*first, rest));
-        self.0 = rest;
-        first
-    }
-
-    /// A number below `end`.
-    fn below(&mut self, end: usize) -> usize {
-        (usize::from(self.byte()) << 8 | usize::from(self.byte())) % end
-    }
-
-    /// One of these.
-    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[usize::from(self.byte()) % of.len()]
-    }
-
-    /// True in one of `among` cases, and not at the tape's end.
-    fn rarely(&mut self, among: u8) -> bool {
-        self.byte() % among == among - 1
-    }
-}
+use crate::tape::Tape;
 
 /// Methods and targets, the sound ones first.
 const METHODS: &[&str] = &["GET", "POST", "PUT", "OPTIONS", "get", "CONNECT", "PRI", "G\tT", ""];

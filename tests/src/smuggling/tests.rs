@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::agreement::{check, cut};
 use super::corpus::{BYTES, Case, HEADS};
 use super::server::{MAX_HEAD, Outcome, serve};
-use super::streams::{Tape, cuts, stream};
+use super::streams::{cuts, stream};
+use crate::tape::Tape;
 
 const BEFORE: &[u8] = b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nPOST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
 const BEHIND: &[u8] = b"GET /behind HTTP/1.1\r\nHost: a\r\n\r\n";

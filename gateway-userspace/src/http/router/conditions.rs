@@ -16,6 +16,8 @@ pub struct Conditions {
     query: Vec<(String, Text)>,
     /// Of a gRPC match that names a method of any service.
     grpc_method: Option<String>,
+    /// Of a gRPC match with an expression, which is for one element of the path.
+    is_grpc: bool,
 }
 
 /// What a text must be.
@@ -40,12 +42,18 @@ impl Conditions {
             headers: written.headers.iter().map(|written| header(written, bad)).collect::<Option<_>>()?,
             query: written.query.iter().map(|written| parameter(written, bad)).collect::<Option<_>>()?,
             grpc_method: None,
+            is_grpc: false,
         })
     }
 
     /// The same for a gRPC method of any service.
     pub fn for_grpc_method(self, method: &str) -> Self {
         Self { grpc_method: Some(method.to_owned()), ..self }
+    }
+
+    /// The same for paths of gRPC alone.
+    pub fn for_grpc(self) -> Self {
+        Self { is_grpc: true, ..self }
     }
 
     /// The larger, the better is the match among those with an equally good path.
@@ -57,6 +65,7 @@ impl Conditions {
     /// Whether all hold.
     pub fn hold(&self, request: &Request<'_>) -> bool {
         self.method.as_ref().is_none_or(|method| method == request.method)
+            && (!self.is_grpc || request.path.matches('/').count() == 2)
             && self.grpc_method.as_ref().is_none_or(|method| grpc_method(request.path) == Some(method))
             && self.headers.iter().all(|(name, text)| header_is(request.headers, name, text))
             && self.query_holds(request.query)
@@ -93,7 +102,8 @@ impl Text {
 
 /// An expression that is to fit the whole text.
 pub fn whole(owner: &str, expression: &str, bad: &mut Vec<BadExpression>) -> Option<Regex> {
-    match Regex::new(&format!("^(?:{expression})$")) {
+    // By itself first: what closes a parenthesis that is not its own would be one within ours.
+    match Regex::new(expression).and_then(|_| Regex::new(&format!("^(?:{expression})$"))) {
         Ok(regex) => Some(regex),
         Err(error) => {
             let (owner, expression) = (owner.to_owned(), expression.to_owned());

@@ -62,6 +62,7 @@ impl Table {
                 }
                 (service, method) => {
                     let expression = format!("/{}/{}", grpc_part(service.as_ref()), grpc_part(method.as_ref()));
+                    let candidate = Candidate { conditions: candidate.conditions.for_grpc(), ..candidate };
                     self.place_expression(owner, &expression, candidate, bad);
                 }
             },

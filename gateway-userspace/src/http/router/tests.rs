@@ -220,6 +220,11 @@ fn a_grpc_expression_fits_whole_parts() {
 
     assert_eq!(rule(&router, "POST a/echo.Echo/Say", &[]), Some(0));
     assert_eq!(rule(&router, "POST a/echo.Echo2/Say", &[]), None);
+    let any = |text: &str| Some(TextMatch::Regex(text.to_owned()));
+    let path = PathMatch::Grpc { service: any(".*"), method: any("Say") };
+    let router = rules(vec![Match { path, ..Match::default() }]);
+    assert_eq!(rule(&router, "POST a/echo.Echo/Say", &[]), Some(0));
+    assert_eq!(rule(&router, "POST a/echo.Echo/More/Say", &[]), None);
 }
 
 #[test]
@@ -232,6 +237,16 @@ fn an_expression_that_is_none_is_told_and_matches_nothing() {
     assert_eq!(bad.len(), 1);
     assert!(bad[0].to_string().starts_with("HTTPRoute shop/web: `(` is not a regular expression"), "{}", bad[0]);
     assert_eq!(rule(&router, "GET a.example/", &[]), Some(1));
+}
+
+#[test]
+fn an_expression_that_ends_before_it_is_over_is_none() {
+    let routes = vec![route("HTTPRoute shop/web", &[], vec![expression("/a)|(?:.*")])];
+
+    let (router, bad) = Router::new(Arc::new(Site { listeners: vec![listener(None, routes)], ..Site::default() }));
+
+    assert_eq!(bad.len(), 1);
+    assert_eq!(rule(&router, "GET a/b", &[]), None);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Searches for streams and heads that break a property, for as long as it is told: `cargo xtask fuzz`.
 //!
-//! Inputs are made from tapes of random bytes (`smuggling::streams`), so what fails is made smaller by making its tape
+//! Inputs are made from tapes of random bytes (`tape`), so what fails is made smaller by making its tape
 //! smaller. Everything follows from the seed, which is printed first: the same seed makes the same inputs.
 
 mod random;

@@ -2,8 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use beeline_tests::matcher;
 use beeline_tests::smuggling::agreement;
-use beeline_tests::smuggling::streams::{Tape, cuts, from_corpus, head, stream};
+use beeline_tests::smuggling::streams::{cuts, from_corpus, head, stream};
+use beeline_tests::tape::Tape;
 use gateway_userspace::http::framing::hop_by_hop::{Hops, strip};
 use gateway_userspace::http::framing::{Rules, check};
 use http::{HeaderMap, header};
@@ -19,7 +21,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 3] = [
+pub const TARGETS: [Target; 4] = [
     Target {
         name: "tap",
         about: "random requests through the tap, hyper and other readers",
@@ -37,6 +39,12 @@ pub const TARGETS: [Target; 3] = [
         about: "random heads through the rules for heads, and what is forwarded of them",
         property: forward,
         shown: |tape| format!("{:?}", head(tape)),
+    },
+    Target {
+        name: "matcher",
+        about: "random sites and requests through the router and a plain reading of Gateway API",
+        property: matcher::check,
+        shown: matcher::shown,
     },
 ];
 
