@@ -211,7 +211,7 @@ fn start(prepared: Prepared, directory: Directory) -> anyhow::Result<Programmer>
     let actual = dataplane.read_actual()?;
     let reconciler = Reconciler::adopt(&actual, capacities, epoch.elapsed());
     let announcer = Announcer::new(config.node().map(str::to_owned), &actual.vips, epoch);
-    let options = config.options();
+    let (options, http) = (config.options(), HttpLayer::new(config.http()));
     let sockets = config.sockets.clone();
     Ok(Programmer::new(program::Parts {
         config,
@@ -223,7 +223,7 @@ fn start(prepared: Prepared, directory: Directory) -> anyhow::Result<Programmer>
         announcer,
         sockets: SocketSelection::new(&sockets),
         health_ports: HealthPorts::start().context("the health check ports cannot be served")?,
-        http: HttpLayer::default(),
+        http,
         recorder: Recorder::start(directory).context("the recorder cannot be started")?,
         dataplane,
         reconciler,

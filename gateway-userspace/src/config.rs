@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use clap::ArgAction;
 use gateway_common::{Mode, Settings, maps};
+use ipnet::IpNet;
 
 use crate::dataplane::Capacities;
-use crate::source::validate::parse_mode;
+use crate::http;
+use crate::source::validate::{parse_cidr, parse_mode};
 use crate::translate::Options;
 
 pub use client_interfaces::DevicePattern;
@@ -73,6 +75,11 @@ pub struct Flags {
     /// Ports of this node that connections to Pods of other nodes come from; they are reserved with the kernel
     #[arg(long, value_name = "FIRST-LAST", env = "BEELINE_SOURCE_PORTS", default_value_t)]
     pub source_ports: SourcePorts,
+
+    /// Proxies in front of this node, which say whom they speak for: X-Forwarded-* and Forwarded of their requests are kept and
+    /// added to, and the client is taken from there; those of all others are replaced. Repeatable
+    #[arg(long, value_name = "CIDR", env = "BEELINE_TRUSTED_PROXIES", value_delimiter = ',', value_parser = parse_cidr)]
+    pub trusted_proxies: Vec<IpNet>,
 
     /// Flows that can be tracked at once
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = maps::DEFAULT_MAX_FLOWS,
@@ -207,6 +214,8 @@ pub struct Config {
     pub mode: Mode,
     /// The ports that connections to them come from.
     pub source_ports: SourcePorts,
+    /// The proxies whose word about clients counts.
+    pub trusted_proxies: Vec<IpNet>,
     /// The sizes of the maps, if they do not exist yet.
     pub capacities: Capacities,
     /// The timeouts.
@@ -276,6 +285,7 @@ impl Config {
             default_load_balancer: flags.default_load_balancer,
             mode: flags.mode,
             source_ports: flags.source_ports,
+            trusted_proxies: flags.trusted_proxies,
             objects,
             interfaces: flags.interfaces,
             client_interfaces: flags.client_interfaces,
@@ -363,6 +373,11 @@ impl Config {
 }
 
 impl Config {
+    /// What of it the HTTP layer is told.
+    pub fn http(&self) -> http::Options {
+        http::Options { trusted_proxies: self.trusted_proxies.clone(), ..http::Options::default() }
+    }
+
     /// What of it the datapath is told, in the form of the map.
     pub fn settings(&self) -> Settings {
         let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
@@ -490,6 +505,21 @@ mod tests {
         let error = flags(&["--manifests", "/", "--mode", "SourceNAT"]).expect_err("refused").to_string();
 
         assert!(error.contains("`SourceNAT` is not a mode: did you mean `SourceNat`?"), "{error}");
+    }
+
+    #[test]
+    fn trusted_proxies_are_ranges_of_both_families() {
+        let flags = |list: &str| flags(&["--manifests", "/", "--trusted-proxies", list]);
+
+        let trusted =
+            Config::new(flags("10.0.0.0/8,fd00::/8").expect("flags"), Path::new("/b")).expect("a config").http();
+
+        assert_eq!(
+            trusted.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["10.0.0.0/8", "fd00::/8"]
+        );
+        let error = flags("10.0.0.1").expect_err("no range").to_string();
+        assert!(error.contains("`10.0.0.1` is not a CIDR: use something like 192.0.2.0/24"), "{error}");
     }
 
     #[test]

@@ -35,5 +35,5 @@ pub fn run(args: &Args) -> Result<()> {
         command.args(["--seed", &seed.to_string()]);
     }
     process::run(&mut command)
-        .context("fuzzing: write the input it shows into the corpus, tests/src/smuggling/corpus.rs")
+        .context("fuzzing: make a test of the input it shows; a stream belongs into tests/src/smuggling/corpus.rs")
 }

@@ -11,11 +11,12 @@ use std::sync::{Arc, OnceLock};
 use anyhow::Context;
 use gateway_common::FrontendKey;
 use gateway_common::maps::Listener;
+use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::dataplane::Dataplane;
 use crate::host::{listeners, open_files};
-use crate::http::{Live, Observer, Options, Server};
+use crate::http::{Live, Observer, Options, Server, health};
 use crate::model::http::Site;
 use crate::source::Problem;
 
@@ -27,13 +28,21 @@ pub type Observed = Arc<OnceLock<Observer>>;
 /// The HTTP layer, running or not needed yet.
 #[derive(Default)]
 pub struct HttpLayer {
+    options: Options,
     server: Option<Server>,
     observed: Observed,
+    /// Who asks backends whether they can serve.
+    checks: Option<JoinHandle<()>>,
     /// What is served.
     sites: Sites,
 }
 
 impl HttpLayer {
+    /// One that will follow these settings once there is something to serve.
+    pub fn new(options: Options) -> Self {
+        Self { options, ..Self::default() }
+    }
+
     /// Serves these sites; those that are served and not among them stay until [`HttpLayer::retire`].
     pub fn prepare(&mut self, sites: &Sites, dataplane: &Dataplane) -> anyhow::Result<Vec<Problem>> {
         if sites.is_empty() && self.server.is_none() {
@@ -44,12 +53,13 @@ impl HttpLayer {
         let problems = if let Some(server) = &self.server {
             server.live().install(&all)
         } else {
-            let live = Live::new(Options::default());
+            let live = Live::new(self.options.clone());
             // An earlier agent's frontends may lead here from the moment that the sockets are steered to.
             let problems = live.install(&all);
             let server = start(live, dataplane).context("the HTTP layer cannot be started")?;
             // It starts once.
             let _ = self.observed.set(server.observer());
+            self.checks = Some(tokio::spawn(health::run(Arc::clone(server.live()))));
             self.server = Some(server);
             problems
         };
@@ -88,6 +98,9 @@ impl HttpLayer {
             info!(connections, "the HTTP layer lets its connections end");
         }
         server.drain().await;
+        if let Some(checks) = self.checks {
+            checks.abort();
+        }
     }
 }
 

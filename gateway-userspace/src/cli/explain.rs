@@ -223,7 +223,11 @@ fn destinations(destinations: &[Destination]) -> Table {
         }
         for member in &destination.members {
             let [reference, weight, share, speaks] = own();
-            let state = if member.is_ejected { "passed over: it failed of late" } else { "in use" };
+            let state = match member.passed_over.as_deref() {
+                None => "in use",
+                Some("fails_check") => "passed over: it fails its health check",
+                Some(_) => "passed over: it failed of late",
+            };
             let share_of_all = format!("{:.2}%", member.share_percent);
             let (address, name) = (member.address.to_string(), member.name.clone());
             let own_weight = member.weight.to_string();

@@ -4,6 +4,7 @@
 //! listener, which says whether TLS ends here and what is within. Requests always meet the current snapshot; a connection
 //! only ends early, and gently, if its listener is gone.
 
+mod ending;
 mod exchange;
 mod sniff;
 
@@ -30,8 +31,8 @@ use super::client_hello;
 use super::forward;
 use super::forwarded::Forwarded;
 use super::passthrough;
-use super::pick::Asker;
 use super::prefixed::Prefixed;
+use super::proxy_header::{self, Ends};
 use super::reject::Reason;
 use super::server::{Admitted, Worker};
 use super::snapshot::LiveSite;
@@ -101,15 +102,29 @@ impl Connection {
         Busy(Arc::clone(self))
     }
 
-    /// Counts and logs that the client's bytes were refused before they were a request.
-    fn note_violation(&self, violation: Violation) {
-        self.worker.counters.reject(Reason::BadRequest);
-        tracing::debug!(peer = %self.peer, violation = violation.name(), "the client's bytes are refused");
+    /// Counts and logs why the connection ended, if that has to do with what the client sent, or did not.
+    fn note_end(&self, outcome: &hyper::Result<()>) {
+        let violation = self.tap.as_ref().and_then(tap::Handle::violation);
+        let is_amid_head = self.tap.as_ref().is_some_and(tap::Handle::is_amid_head);
+        let reason = match (violation, outcome) {
+            (Some(Violation::HeadTooLarge), _) => Reason::HeadTooLarge,
+            (Some(_), _) => Reason::BadRequest,
+            (None, Ok(())) => return,
+            (None, Err(error)) => {
+                let Some(reason) = ending::reason(error, is_amid_head) else {
+                    return tracing::debug!(peer = %self.peer, %error, "a client's connection broke off");
+                };
+                reason
+            }
+        };
+        let detail = violation.map_or("", Violation::name);
+        tracing::debug!(peer = %self.peer, reason = reason.name(), detail, "the client's connection is ended");
+        self.worker.counters.reject(reason);
         if let Some(lines) = &self.worker.lines {
             let mut record = access_log::begin(self.peer, self.local, self.listener.is_some());
-            record.status = Reason::BadRequest.status().as_u16();
-            record.reason = Some(Reason::BadRequest);
-            record.detail = violation.name();
+            record.status = reason.status().as_u16();
+            record.reason = Some(reason);
+            record.detail = detail;
             lines.add(&record);
         }
     }
@@ -147,7 +162,7 @@ impl Arrival {
         tap: Option<tap::Handle>,
     ) -> Arc<Connection> {
         let Self { worker, frontend, peer, local, admitted } = self;
-        let forwarded = Forwarded::new(peer, local, listener.is_some(), &worker.options.trusted_proxies);
+        let forwarded = Forwarded::new(peer, local, listener.is_some(), worker.options.trusts(peer.ip()));
         Arc::new(Connection {
             worker,
             frontend,
@@ -162,6 +177,26 @@ impl Arrival {
         })
     }
 
+    /// Takes the client from the header that the connection has to begin with. A proxy that speaks for itself is the client.
+    async fn learn_client(&mut self, stream: &mut TcpStream) -> Result<(), Reason> {
+        let options = &self.worker.options;
+        if !options.trusts(self.peer.ip()) {
+            return Err(Reason::ProxyHeader);
+        }
+        let read = tokio::time::timeout(options.header_timeout, proxy_header::read(stream)).await;
+        let ends = read.map_err(|_| Reason::ProxyHeader)?.map_err(|error| {
+            tracing::debug!(peer = %self.peer, %error, "no client is named");
+            Reason::ProxyHeader
+        })?;
+        if let Some(ends) = ends {
+            self.peer = ends.source;
+            if !self.admitted.is_for(ends.source.ip(), options) {
+                return Err(Reason::TooManyConnections);
+            }
+        }
+        Ok(())
+    }
+
     fn reject(&self, reason: Reason) {
         self.worker.counters.reject(reason);
         tracing::debug!(peer = %self.peer, frontend = %self.frontend, reason = reason.name(), "connection refused");
@@ -169,8 +204,13 @@ impl Arrival {
 }
 
 /// Serves a connection until it ends.
-pub async fn serve(arrival: Arrival, stream: TcpStream) {
+pub async fn serve(mut arrival: Arrival, mut stream: TcpStream) {
     let Some(site) = arrival.worker.live.site(&arrival.frontend) else { return arrival.reject(Reason::NoSite) };
+    if site.site.needs_proxy_header
+        && let Err(reason) = arrival.learn_client(&mut stream).await
+    {
+        return arrival.reject(reason);
+    }
     if site.is_tls() {
         Box::pin(serve_tls(arrival, stream, site)).await;
     } else {
@@ -187,7 +227,8 @@ async fn serve_clear(arrival: Arrival, mut stream: TcpStream, gone: Cancellation
     match spoken {
         Ok(Ok((Spoken::Http1, prefix))) => serve_http1(arrival, Prefixed::new(prefix, stream), None, gone).await,
         Ok(Ok((Spoken::Http2, prefix))) => serve_http2(arrival, Prefixed::new(prefix, stream), None, gone).await,
-        Ok(Err(_)) | Err(_) => {}
+        Ok(Err(_)) => {}
+        Err(_) => arrival.reject(Reason::HeadTimeout),
     }
 }
 
@@ -252,8 +293,8 @@ async fn relay(
     listener: usize,
     name: &str,
 ) -> Result<(), Reason> {
-    let asker = Asker { client: arrival.peer.ip(), headers: None };
-    let backend = passthrough::connect(&arrival.worker, &site, listener, (name, asker)).await?;
+    let ends = Ends { source: arrival.peer, destination: arrival.local };
+    let backend = passthrough::connect(&arrival.worker, &site, listener, name, ends).await?;
     // The connection may outlive many versions of the site, and must not keep this one.
     drop(site);
     passthrough::relay(stream, backend).await;
@@ -304,11 +345,7 @@ where
             serving.await
         }
     };
-    if let Some(violation) = connection.tap.as_ref().and_then(tap::Handle::violation) {
-        connection.note_violation(violation);
-    } else if let Err(error) = outcome {
-        tracing::debug!(peer = %connection.peer, %error, "a client's connection broke off");
-    }
+    connection.note_end(&outcome);
 }
 
 async fn serve_http2<S>(arrival: Arrival, stream: S, listener: Option<String>, gone: CancellationToken)
@@ -346,9 +383,7 @@ where
             serving.await
         }
     };
-    if let Err(error) = outcome {
-        tracing::debug!(peer = %connection.peer, %error, "a client's connection broke off");
-    }
+    connection.note_end(&outcome);
 }
 
 /// Waits until a connection has had no request for so long. hyper knows no such limit for HTTP/2.

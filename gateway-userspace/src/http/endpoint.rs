@@ -17,13 +17,15 @@ use hyper::client::conn::TrySendError;
 use hyper::{Request, Response};
 
 pub use self::connect::{Failure, RawStream, connect_stream};
-use self::pool::{Pool, Wire};
+use self::pool::Pool;
+pub use self::pool::Wire;
 use super::body::RequestBody;
 use super::options::Options;
+use super::proxy_header::Ends;
 use super::server::Worker;
 use super::tls::ClientTls;
 use crate::model::Backend;
-use crate::model::http::Speech;
+use crate::model::http::{HealthCheck, ProxyVersion, Speech};
 
 /// Failures in a row after which a backend is left out for a while.
 const FAILURES_UNTIL_EJECTED: u32 = 5;
@@ -40,6 +42,29 @@ pub struct EndpointKey {
     pub speech: Speech,
     /// The TLS there, by the number of its configuration; 0: none.
     pub tls: u64,
+    /// The PROXY protocol that each connection begins with.
+    pub proxy: Option<ProxyVersion>,
+    /// The fingerprint of its health check; 0: none.
+    pub check: u64,
+}
+
+/// Why a backend gets nothing new, as long as others can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ailment {
+    /// It fails its health check.
+    FailsCheck,
+    /// Requests have failed there of late.
+    Ejected,
+}
+
+impl Ailment {
+    /// The name in logs and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FailsCheck => "fails_check",
+            Self::Ejected => "ejected",
+        }
+    }
 }
 
 /// A backend with its connections.
@@ -50,6 +75,11 @@ pub struct Endpoint {
     /// Where it is.
     pub address: SocketAddr,
     tls: Option<Arc<ClientTls>>,
+    check: Option<Arc<HealthCheck>>,
+    /// Whether somebody asks by the check already.
+    is_checked: AtomicBool,
+    /// Whether it fails its check.
+    fails_check: AtomicBool,
     /// Idle connections of HTTP/1.1 that a worker keeps.
     max_idle: usize,
     workers: Box<[PerWorker]>,
@@ -72,11 +102,19 @@ struct PerWorker {
 
 impl Endpoint {
     /// An endpoint without connections.
-    pub fn new(key: EndpointKey, tls: Option<Arc<ClientTls>>, options: &Options) -> Self {
+    pub fn new(
+        key: EndpointKey,
+        tls: Option<Arc<ClientTls>>,
+        check: Option<Arc<HealthCheck>>,
+        options: &Options,
+    ) -> Self {
         Self {
             key,
             address: SocketAddr::new(key.backend.address.to_ip(), key.backend.port.get()),
             tls,
+            check,
+            is_checked: AtomicBool::new(false),
+            fails_check: AtomicBool::new(false),
             max_idle: options.backend_idle_connections,
             workers: (0..options.workers).map(|_| PerWorker::default()).collect(),
             is_gone: AtomicBool::new(false),
@@ -95,10 +133,44 @@ impl Endpoint {
         }
     }
 
-    /// Whether it has not failed so often of late that it is better left out.
-    pub fn is_healthy(&self) -> bool {
+    /// Whether no site names it any more.
+    pub fn is_gone(&self) -> bool {
+        self.is_gone.load(Relaxed)
+    }
+
+    /// Whether connections are made within TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Why it gets nothing new, as long as others can, if so.
+    pub fn ailment(&self) -> Option<Ailment> {
+        if self.fails_check.load(Relaxed) {
+            return Some(Ailment::FailsCheck);
+        }
         let until = self.ejected_until_ms.load(Relaxed);
-        until == 0 || now_ms() >= until
+        (until != 0 && now_ms() < until).then_some(Ailment::Ejected)
+    }
+
+    /// Whether nothing is known that speaks against it.
+    pub fn is_healthy(&self) -> bool {
+        self.ailment().is_none()
+    }
+
+    /// Its check, if it has one and nobody asks by it yet; whoever gets it does so from now on.
+    pub fn begin_checks(&self) -> Option<Arc<HealthCheck>> {
+        let check = self.check.as_ref()?;
+        (!self.is_checked.swap(true, Relaxed)).then(|| Arc::clone(check))
+    }
+
+    /// What its check has come to.
+    pub fn note_checked(&self, is_healthy: bool) {
+        self.fails_check.store(!is_healthy, Relaxed);
+    }
+
+    /// A connection for a check, on which we speak for ourselves.
+    pub async fn connect_for_check(&self, options: &Options) -> Result<Wire, Failure> {
+        connect::for_check(self, options).await
     }
 
     /// It could not be reached, or ended a connection without answer.
@@ -131,9 +203,13 @@ impl Endpoint {
         self.workers.iter().map(|worker| lock(&worker.pool).len()).sum()
     }
 
-    /// A connection for one request: one that is there, or a new one. `fresh` wants a new one in any case.
-    pub async fn lease(self: &Arc<Self>, worker: &Worker, fresh: bool) -> Result<Lease, Failure> {
+    /// A connection for one request: one that is there, or a new one. `fresh` wants a new one in any case. `ends` are those of
+    /// the client's connection, for backends that are told.
+    pub async fn lease(self: &Arc<Self>, worker: &Worker, ends: Ends, fresh: bool) -> Result<Lease, Failure> {
         let in_use = InUse::new(self);
+        if !self.is_pooled() {
+            return Box::pin(self.connect(in_use, worker, ends)).await;
+        }
         if !fresh && let Some(wire) = self.pool(worker.index).take() {
             return Ok(Lease { in_use, worker: worker.index, wire, is_reused: true });
         }
@@ -142,27 +218,33 @@ impl Endpoint {
             if !fresh && let Some(wire) = self.pool(worker.index).take() {
                 return Ok(Lease { in_use, worker: worker.index, wire, is_reused: true });
             }
-            return Box::pin(self.connect(in_use, worker)).await;
+            return Box::pin(self.connect(in_use, worker, ends)).await;
         }
-        Box::pin(self.connect(in_use, worker)).await
+        Box::pin(self.connect(in_use, worker, ends)).await
     }
 
     /// A connection of HTTP/1.1 that goes over to another protocol, and never comes back.
-    pub async fn lease_for_upgrade(self: &Arc<Self>, worker: &Worker) -> Result<Lease, Failure> {
+    pub async fn lease_for_upgrade(self: &Arc<Self>, worker: &Worker, ends: Ends) -> Result<Lease, Failure> {
         let in_use = InUse::new(self);
-        let wire = connect::http1(self, worker).await?;
+        let wire = connect::http1(self, worker, ends).await?;
         Ok(Lease { in_use, worker: worker.index, wire, is_reused: false })
     }
 
-    async fn connect(&self, in_use: InUse, worker: &Worker) -> Result<Lease, Failure> {
-        let wire = connect::any(self, worker).await?;
+    async fn connect(&self, in_use: InUse, worker: &Worker, ends: Ends) -> Result<Lease, Failure> {
+        let wire = connect::any(self, worker, ends).await?;
         self.agreed_on_http2.store(wire.is_shared(), Relaxed);
         if let Some(shared) = wire.share()
+            && self.is_pooled()
             && !self.is_gone.load(Relaxed)
         {
             self.pool(worker.index).add_shared(shared);
         }
         Ok(Lease { in_use, worker: worker.index, wire, is_reused: false })
+    }
+
+    /// Whether connections are kept for requests of others. One that began with a client's address is for that client alone.
+    fn is_pooled(&self) -> bool {
+        self.key.proxy.is_none()
     }
 
     /// Whether one connection serves many requests at a time.
@@ -233,10 +315,7 @@ impl Lease {
         &mut self,
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
-        match &mut self.wire {
-            Wire::Http1(sender) => sender.try_send_request(request).await,
-            Wire::Http2(shared) => shared.sender().try_send_request(request).await,
-        }
+        self.wire.send(request).await
     }
 
     /// The answer was read to its end: the connection may carry another request.
@@ -244,6 +323,7 @@ impl Lease {
         let Self { in_use, worker, wire, .. } = self;
         let endpoint = in_use.endpoint();
         if let Wire::Http1(sender) = wire
+            && endpoint.is_pooled()
             && !endpoint.is_gone.load(Relaxed)
         {
             let mut pool = endpoint.pool(worker);

@@ -328,7 +328,8 @@ async fn attempt(
     tries: &Tries<'_>,
 ) -> Result<(Response<Incoming>, Lease), Trouble> {
     let worker = &exchange.connection.worker;
-    let mut lease = endpoint.lease(worker, fresh).await.map_err(|failure| failed(endpoint, &failure))?;
+    let mut lease =
+        endpoint.lease(worker, exchange.ends(), fresh).await.map_err(|failure| failed(endpoint, &failure))?;
     let Some(outgoing) = held.take() else { return Err(Reason::BackendClosed.into()) };
     // A connection that was there may have been ended by the backend while the request was on its way. HTTP/2 says whether
     // the request was seen, so that any may be repeated that was not.
@@ -375,7 +376,7 @@ fn chain(error: &dyn Error) -> String {
 }
 
 /// The first cause of this kind.
-fn cause<E: Error + 'static>(error: &hyper::Error) -> Option<&E> {
+pub fn cause<E: Error + 'static>(error: &hyper::Error) -> Option<&E> {
     std::iter::successors(error.source(), |&cause| cause.source()).find_map(|cause| cause.downcast_ref())
 }
 
@@ -453,7 +454,7 @@ impl Target<'_> {
                 let asker = Asker { client: exchange.client, headers: Some(&outgoing.headers) };
                 if let Ok(choice) = live.reference.choose(&asker) {
                     let endpoint = Arc::clone(&live.reference.members[choice.member].0);
-                    mirror::send(Arc::clone(&exchange.connection.worker), endpoint, copy);
+                    mirror::send(Arc::clone(&exchange.connection.worker), endpoint, exchange.ends(), copy);
                 }
             }
         }

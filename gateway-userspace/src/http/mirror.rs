@@ -16,6 +16,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use super::body::{BodyError, ResponseBody};
 use super::endpoint::Endpoint;
 use super::forward::Outgoing;
+use super::proxy_header::Ends;
 use super::server::Worker;
 
 /// How long a mirror may take for a copy.
@@ -49,9 +50,9 @@ pub fn pair() -> (MirrorTap, MirrorBody) {
 }
 
 /// Sends a copy. What comes back is read to its end, so that the connection can be used again, and forgotten.
-pub fn send(worker: Arc<Worker>, endpoint: Arc<Endpoint>, copy: Outgoing) {
+pub fn send(worker: Arc<Worker>, endpoint: Arc<Endpoint>, ends: Ends, copy: Outgoing) {
     let sending = async move {
-        let Ok(mut lease) = endpoint.lease(&worker, false).await else { return };
+        let Ok(mut lease) = endpoint.lease(&worker, ends, false).await else { return };
         let request = copy.into_request(lease.is_http2());
         if let Ok(response) = lease.send(request).await {
             let mut body = ResponseBody::backend(response.into_body(), lease, None);

@@ -2,6 +2,7 @@
 //!
 //! All limits stand here, those of the libraries too: none is left to a default that a new version could change.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -43,13 +44,21 @@ pub struct Options {
     pub max_connections: usize,
     /// Connections that one address may have open; none: no limit of its own.
     pub max_connections_per_client: Option<usize>,
-    /// Whose `X-Forwarded-*` and `Forwarded` are believed and added to. Those of all others are replaced.
+    /// Whose `X-Forwarded-*` and `Forwarded` are believed and added to, and who may begin with the PROXY protocol. Fields of all
+    /// others are replaced.
     pub trusted_proxies: Vec<IpNet>,
     /// How long a connection without request, which is to end, waits for one that may be under way already. That one is
     /// answered with `Connection: close`.
     pub last_call: Duration,
     /// How long connections are given to end when the server stops.
     pub drain_timeout: Duration,
+}
+
+impl Options {
+    /// Whether this peer's word about clients counts.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|range| range.contains(&peer))
+    }
 }
 
 impl Default for Options {

@@ -7,6 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
 
 use super::endpoint::{Failure, InUse, RawStream, connect_stream};
 use super::pick::{Asker, Reference};
+use super::proxy_header::Ends;
 use super::reject::Reason;
 use super::server::Worker;
 use super::snapshot::LiveSite;
@@ -29,11 +30,12 @@ pub async fn connect(
     worker: &Worker,
     site: &LiveSite,
     listener: usize,
-    (name, asker): (&str, Asker<'_>),
+    name: &str,
+    ends: Ends,
 ) -> Result<Outlet, Reason> {
     let route = site.router.find_tls(listener, name).ok_or(Reason::NoRoute)?;
     let references = &site.listeners[listener].routes[route][0].references;
-    any_of(worker, &references.all[references.choose()?], asker).await
+    any_of(worker, &references.all[references.choose()?], ends).await
 }
 
 /// Carries bytes between both until both have ended.
@@ -47,13 +49,13 @@ pub async fn relay(mut client: impl AsyncRead + AsyncWrite + Unpin, backend: Out
     }
 }
 
-async fn any_of(worker: &Worker, reference: &Reference, asker: Asker<'_>) -> Result<Outlet, Reason> {
-    let mut choice = reference.choose(&asker)?;
+async fn any_of(worker: &Worker, reference: &Reference, ends: Ends) -> Result<Outlet, Reason> {
+    let mut choice = reference.choose(&Asker { client: ends.source.ip(), headers: None })?;
     let mut tried = Vec::new();
     loop {
         let (endpoint, _) = &reference.members[choice.member];
         let in_use = InUse::new(endpoint);
-        let failure = match connect_stream(endpoint, &worker.options).await {
+        let failure = match connect_stream(endpoint, &worker.options, ends).await {
             Ok(stream) => {
                 endpoint.note_success();
                 return Ok(Outlet { stream, _in_use: in_use });

@@ -52,6 +52,12 @@ reasons! {
     Misdirected: "misdirected", MISDIRECTED_REQUEST, "14", "this host is not served on this connection";
     /// The request itself is not fit: framing, Host, target.
     BadRequest: "bad_request", BAD_REQUEST, "13", "the request is not well formed";
+    /// The head is longer, or has more fields, than it may.
+    HeadTooLarge: "head_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, "8", "the request's head is too large";
+    /// The head did not come in time.
+    HeadTimeout: "head_timeout", REQUEST_TIMEOUT, "4", "the request's head did not come in time";
+    /// A client of HTTP/2 costs more than it may: resets, empty frames, heads without end (CVE-2023-44487, CVE-2024-27316).
+    Http2Flood: "http2_flood", TOO_MANY_REQUESTS, "8", "the connection costs too much";
     /// CONNECT, or a protocol to which nobody here goes over.
     ConnectRefused: "connect_refused", METHOD_NOT_ALLOWED, "12", "CONNECT is not served here";
     /// A reference of the rule leads nowhere.
@@ -88,6 +94,8 @@ reasons! {
     ClientGone: "client_gone", BAD_REQUEST, "1", "the client has gone";
     /// More connections than one client, or all together, may have.
     TooManyConnections: "too_many_connections", SERVICE_UNAVAILABLE, "8", "too many connections";
+    /// The connection does not begin with the PROXY protocol as it has to, or is from somebody whose word does not count.
+    ProxyHeader: "proxy_header", BAD_REQUEST, "14", "the connection does not begin with the header of a trusted proxy";
     /// TLS with the client failed.
     TlsHandshake: "tls_handshake", BAD_REQUEST, "14", "no TLS connection with the client";
     /// No listener is for the name that the client asked for by SNI.
@@ -118,8 +126,8 @@ pub fn response(reason: Reason, is_grpc: bool) -> Response<ResponseBody> {
 
 /// Whether nothing that follows on the connection can be trusted, or served.
 fn ends_connection(reason: Reason) -> bool {
-    use Reason::{BadRequest, BodyTimeout, ClientBody, ConnectRefused, NoSite};
-    matches!(reason, BadRequest | BodyTimeout | ClientBody | ConnectRefused | NoSite)
+    use Reason::{BadRequest, BodyTimeout, ClientBody, ConnectRefused, HeadTimeout, HeadTooLarge, NoSite};
+    matches!(reason, BadRequest | BodyTimeout | ClientBody | ConnectRefused | HeadTimeout | HeadTooLarge | NoSite)
 }
 
 #[cfg(test)]

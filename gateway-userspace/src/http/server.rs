@@ -289,20 +289,29 @@ impl Admission {
         if open.all >= options.max_connections {
             return None;
         }
-        let client = options.max_connections_per_client.map(|limit| (client, limit));
-        if let Some((client, limit)) = client {
-            let of_client = open.of_client.entry(client).or_default();
-            if *of_client >= limit {
-                return None;
-            }
-            *of_client += 1;
+        // A proxy speaks for many.
+        let limit = options.max_connections_per_client.filter(|_| !options.trusts(client));
+        if let Some(limit) = limit
+            && !open.count(client, limit)
+        {
+            return None;
         }
         open.all += 1;
-        Some(Admitted { admission: Arc::clone(self), client: client.map(|(client, _)| client) })
+        Some(Admitted { admission: Arc::clone(self), client: limit.map(|_| client) })
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    /// One more of a client, if it may have it.
+    fn count(&mut self, client: IpAddr, limit: usize) -> bool {
+        let of_client = self.of_client.entry(client).or_default();
+        let may = *of_client < limit;
+        *of_client += usize::from(may);
+        may
     }
 }
 
@@ -311,6 +320,16 @@ impl Admission {
 pub struct Admitted {
     admission: Arc<Admission>,
     client: Option<IpAddr>,
+}
+
+impl Admitted {
+    /// The connection is for this client, as a proxy says; whether it may have one more.
+    pub fn is_for(&mut self, client: IpAddr, options: &Options) -> bool {
+        let Some(limit) = options.max_connections_per_client else { return true };
+        let may = self.admission.open().count(client, limit);
+        self.client = may.then_some(client);
+        may
+    }
 }
 
 impl Drop for Admitted {

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 use gateway_common::FrontendKey;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use self::compile::Compiler;
@@ -135,6 +136,7 @@ pub struct Live {
     current: ArcSwap<Snapshot>,
     options: Arc<Options>,
     registry: Mutex<Registry>,
+    changes: Notify,
 }
 
 /// What the sites share.
@@ -150,7 +152,7 @@ impl Live {
     /// Nothing is served yet.
     pub fn new(options: Options) -> Arc<Self> {
         let options = Arc::new(Options { workers: options.workers.max(1), ..options });
-        Arc::new(Self { current: ArcSwap::default(), options, registry: Mutex::default() })
+        Arc::new(Self { current: ArcSwap::default(), options, registry: Mutex::default(), changes: Notify::new() })
     }
 
     /// The settings that everything here follows.
@@ -197,12 +199,18 @@ impl Live {
             site.retire(next.site(frontend).map(|site| &**site));
         }
         registry.tls.retain(|(_, config)| config.strong_count() > 0);
+        self.changes.notify_one();
         sites.keys().filter_map(|frontend| next.site(frontend)).flat_map(|site| site.problems.clone()).collect()
     }
 
     /// Every endpoint that a site names now.
     pub fn endpoints(&self) -> Vec<Arc<Endpoint>> {
         self.registry().endpoints.values().map(|(endpoint, _)| Arc::clone(endpoint)).collect()
+    }
+
+    /// Waits until other sites were installed, if that was not told already.
+    pub(super) async fn changed(&self) {
+        self.changes.notified().await;
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {

@@ -184,7 +184,10 @@ impl Gate {
         };
         let rest = &input[progress.released..];
         match progress.halt {
-            None => self.held.extend_from_slice(rest),
+            None => {
+                self.held.extend_from_slice(rest);
+                self.handle.note_head(!self.held.is_empty());
+            }
             Some(Halt::Switch) => {
                 self.withheld.extend_from_slice(rest);
                 self.course = Course::Switching;

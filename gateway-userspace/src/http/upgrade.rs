@@ -68,7 +68,7 @@ pub async fn serve(
     let (endpoint, name) = target.endpoint();
     exchange.note_attempt(name, endpoint.address);
     let worker = Arc::clone(&exchange.connection.worker);
-    let mut lease = endpoint.lease_for_upgrade(&worker).await.map_err(|failure| {
+    let mut lease = endpoint.lease_for_upgrade(&worker, exchange.ends()).await.map_err(|failure| {
         endpoint.note_failure();
         match failure {
             Failure::Connect(_) | Failure::Http2(_) => Reason::ConnectFailed,

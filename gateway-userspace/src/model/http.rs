@@ -4,6 +4,7 @@
 //! weighted [`Group`] that a layer-4 service has. Names and orders are settled here already (who wins a conflict, which
 //! hostnames a route has at a listener); which of the listeners and rules a request meets is the router's to say.
 
+mod health;
 pub mod text;
 
 use std::collections::BTreeSet;
@@ -11,6 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::health::HealthCheck;
 use super::Group;
 
 /// What stands behind one frontend of the HTTP layer.
@@ -20,6 +22,8 @@ pub struct Site {
     pub owner: String,
     /// The listeners that share the frontend, each with a hostname of its own.
     pub listeners: Vec<Listener>,
+    /// Whether each connection has to begin with a header of the PROXY protocol, from a trusted proxy.
+    pub needs_proxy_header: bool,
 }
 
 /// One listener of a frontend.
@@ -350,6 +354,19 @@ pub struct BackendRef {
     pub tls: Option<Arc<BackendTls>>,
     /// The Host that they see unless a filter says another (`Upstream.spec.hostHeader`).
     pub host_header: Option<String>,
+    /// The PROXY protocol that they want each connection to begin with.
+    pub proxy: Option<ProxyVersion>,
+    /// How they are asked whether they can serve, beside what Kubernetes says.
+    pub health_check: Option<Arc<HealthCheck>>,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// How a backend is selected, for a request or for a connection that is passed on.

@@ -14,6 +14,9 @@ pub const MAX_UPSTREAM_SERVICES: usize = 20;
 /// How a backend is selected.
 pub const ALGORITHMS: [&str; 4] = ["WeightedRoundRobin", "Random", "LeastConnections", "Maglev"];
 
+/// Versions of the PROXY protocol.
+pub const PROXY_VERSIONS: [&str; 2] = ["V1", "V2"];
+
 /// A named list of weighted services.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Upstream {
@@ -33,6 +36,12 @@ const HOST: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9
 /// The name of a header or a cookie (RFC 9110, 5.6.2).
 const TOKEN: &str = "^[-!#$%&'*+.^_`|~0-9A-Za-z]+$";
 
+/// A duration as Gateway API has it (GEP-2257).
+const DURATION: &str = "^([0-9]{1,5}(h|m|s|ms)){1,4}$";
+
+/// A status or a range of them.
+const STATUSES: &str = "^[1-5][0-9]{2}(-[1-5][0-9]{2})?$";
+
 /// What an Upstream asks for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -42,6 +51,9 @@ const TOKEN: &str = "^[-!#$%&'*+.^_`|~0-9A-Za-z]+$";
 }, {
     "rule": "!has(self.hash) || (has(self.algorithm) && self.algorithm == 'Maglev')",
     "message": "hash is for Maglev alone: leave it out or change algorithm",
+}, {
+    "rule": "!has(self.healthCheck) || !has(self.backendType) || !(self.backendType in ['TCP', 'UDP'])",
+    "message": "TCP and UDP have no requests to check by: leave healthCheck out or change backendType",
 }]))]
 pub struct UpstreamSpec {
     /// `Kubernetes`, which is also the default.
@@ -63,6 +75,13 @@ pub struct UpstreamSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 259), regex(pattern = HOST))]
     pub host_header: Option<String>,
+    /// The PROXY protocol that each connection to a Pod begins with: `V1` or `V2`; for HTTP and TLS listeners.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = PROXY_VERSIONS))]
+    pub proxy_protocol: Option<String>,
+    /// How Pods are asked whether they can serve requests, beside their own probes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<UpstreamHealthCheck>,
     /// One to twenty services.
     #[schemars(length(min = 1, max = MAX_UPSTREAM_SERVICES))]
     pub services: Vec<UpstreamService>,
@@ -87,6 +106,39 @@ pub struct HashCookie {
     /// Its name.
     #[schemars(length(max = 256), regex(pattern = TOKEN))]
     pub name: String,
+}
+
+/// A request that each Pod has to answer as expected, again and again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UpstreamHealthCheck {
+    /// What is asked for, by GET: `/healthz`.
+    #[schemars(length(max = 1024), regex(pattern = "^/[!-~]*$"))]
+    pub path: String,
+    /// The `Host` that the Pods see; hostHeader, or the Pod's address, if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 259), regex(pattern = HOST))]
+    pub host: Option<String>,
+    /// From one check to the next: 10s if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = DURATION))]
+    pub interval: Option<String>,
+    /// How long an answer may take, no longer than the interval: 2s if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = DURATION))]
+    pub timeout: Option<String>,
+    /// Checks in a row that must pass until a Pod that failed gets requests again: 2 if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub healthy_threshold: Option<i64>,
+    /// Checks in a row that must fail until a Pod gets none, unless all fail: 3 if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub unhealthy_threshold: Option<i64>,
+    /// The statuses that pass, each a number or a range: `200-399` if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16), inner(regex(pattern = STATUSES)))]
+    pub expected_statuses: Option<Vec<String>>,
 }
 
 /// One service of an Upstream.

@@ -23,7 +23,7 @@ use super::address_pool::unfit;
 use super::kinds::closest;
 use super::{ObjectId, Origin, Problem, Written};
 
-pub use custom::parse_label;
+pub use custom::{interval, parse_label, parse_statuses, timeout};
 pub use routes::parse_duration;
 
 /// The VIPs a Service asks for, comma separated, of both families.
@@ -32,6 +32,8 @@ pub const ADDRESSES_ANNOTATION: &str = "beeline.dev/addresses";
 pub const ALGORITHM_ANNOTATION: &str = "beeline.dev/algorithm";
 /// How Pods of other nodes are reached, of a Service that is its own frontend or a Gateway.
 pub const MODE_ANNOTATION: &str = "beeline.dev/mode";
+/// Where connections to a Gateway begin with the PROXY protocol.
+pub const PROXY_PROTOCOL_ANNOTATION: &str = "beeline.dev/proxy-protocol";
 /// The greatest weight of a `backendRef` (Gateway API, `BackendRef.weight`).
 pub const MAX_REFERENCE_WEIGHT: i64 = 1_000_000;
 
@@ -105,6 +107,29 @@ pub fn parse_mode(name: &str) -> Result<Mode, String> {
     const SERVED: [Mode; 1] = [Mode::SourceNat];
     let found = SERVED.into_iter().find(|mode| mode.name() == name);
     found.ok_or_else(|| choice(name, "a mode", &SERVED.map(Mode::name)))
+}
+
+/// Ports of a Gateway whose connections begin with the PROXY protocol: these, or all of them if none is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyPorts(Vec<Port>);
+
+impl ProxyPorts {
+    /// Whether a port is meant.
+    pub fn contains(&self, port: Port) -> bool {
+        self.0.is_empty() || self.0.contains(&port)
+    }
+}
+
+/// What the annotation of a Gateway says of the PROXY protocol, or what is wrong with it.
+pub fn parse_proxy_ports(text: &str) -> Result<ProxyPorts, String> {
+    if text.trim() == "Required" {
+        return Ok(ProxyPorts(Vec::new()));
+    }
+    let port = |text: &str| text.trim().parse().ok().and_then(|number| parse_port(number).ok());
+    let ports: Option<Vec<Port>> = text.split(',').map(port).collect();
+    ports.map(ProxyPorts).ok_or_else(|| {
+        format!("`{text}` is not a use of the PROXY protocol: use Required for all ports, or ports such as 80,443")
+    })
 }
 
 /// `x is not an algorithm: use a, b or c`, or what was probably meant.
@@ -268,6 +293,20 @@ mod tests {
         }
         for text in ["10.96.100.1", "fd00:96:100::1", "192.0.2.1"] {
             assert_eq!(parse_vip(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn the_proxy_protocol_is_for_all_ports_or_for_some() {
+        let is_for = |text: &str, port: u16| parse_proxy_ports(text).map(|ports| ports.contains(Port::new(port)));
+
+        assert_eq!(
+            (is_for("Required", 80), is_for("80, 443", 443), is_for("80", 443)),
+            (Ok(true), Ok(true), Ok(false))
+        );
+        for text in ["", "required", "80,", "0", "80 443"] {
+            let message = is_for(text, 80).unwrap_err();
+            assert!(message.contains("use Required for all ports, or ports such as 80,443"), "{message}");
         }
     }
 

@@ -15,7 +15,7 @@ use super::ports::{NoPort, service_port};
 use super::tongue::Tongue;
 use super::upstreams::{self, Clusters};
 use super::{Report, RouteRef};
-use crate::model::http::Picker;
+use crate::model::http::{Picker, ProxyVersion};
 use crate::model::{Group, Service};
 use crate::source::route::{BackendRef, Filter};
 use crate::source::validate::parse_algorithm;
@@ -193,6 +193,12 @@ impl Resolved<'_> {
         upstream.spec.algorithm.as_deref().map_or(default, parse_algorithm).ok()
     }
 
+    /// The PROXY protocol that an Upstream's backends want.
+    pub fn proxy(&self) -> Option<ProxyVersion> {
+        let At::Upstream(upstream) = self.at else { return None };
+        upstreams::proxy(upstream)
+    }
+
     /// How the HTTP layer selects a backend.
     pub fn picker(&self) -> Picker {
         match self.at {
@@ -217,7 +223,7 @@ impl<'a> Resolver<'a> {
                 let found = self.objects.upstreams.get(&name);
                 let found = found.ok_or_else(|| missing(self.objects, Kind::Upstream, &name))?;
                 Tongue::of_upstream(kind, &name, &found.object)?;
-                selectable(kind, &name, &found.object)?;
+                served_by_datapath(kind, &name, &found.object)?;
                 Ok(Resolved { name, at: At::Upstream(&found.object) })
             }
             Some(Target { name, .. }) => {
@@ -272,10 +278,21 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// The datapath, where connections of these routes are shared, does not know every way to select a backend.
-fn selectable(route: Kind, name: &Name, upstream: &Upstream) -> Result<(), Broken> {
+/// The datapath, where connections of these routes are shared, does not know every way to select a backend, and says nothing
+/// on their behalf.
+fn served_by_datapath(route: Kind, name: &Name, upstream: &Upstream) -> Result<(), Broken> {
+    if !matches!(route, Kind::TcpRoute | Kind::UdpRoute) {
+        return Ok(());
+    }
+    if upstream.spec.proxy_protocol.is_some() {
+        let message = format!(
+            "Upstream {name} has a proxyProtocol, which a {route} does not write, since Pods see the client's address: leave \
+             it out, or use another Upstream"
+        );
+        return Err(broken("name", "UnsupportedValue", message));
+    }
     let Some(algorithm) = upstream.spec.algorithm.as_deref() else { return Ok(()) };
-    if !matches!(route, Kind::TcpRoute | Kind::UdpRoute) || parse_algorithm(algorithm).is_ok() {
+    if parse_algorithm(algorithm).is_ok() {
         return Ok(());
     }
     let message = format!(

@@ -19,6 +19,7 @@ use super::listeners::{Listener, Speech};
 use super::upstreams::Clusters;
 use super::{RouteRef, SiteRef};
 use crate::model::http::{Handling, Hostname, Listener as HttpListener, Route, Site, TlsRoute};
+use crate::source::validate::{PROXY_PROTOCOL_ANNOTATION, parse_proxy_ports};
 use crate::source::{Kind, ObjectId};
 
 /// Everything that sites are made of.
@@ -65,7 +66,11 @@ impl<'a> Sites<'a> {
             Some(HttpListener { name, hostname: listener.hostname.clone(), handling })
         });
         let listeners = listeners.collect();
-        Site { owner: gateway.id.to_string(), listeners }
+        let proxy_ports = gateway.found.object.metadata.annotations.as_ref().and_then(|annotations| {
+            annotations.get(PROXY_PROTOCOL_ANNOTATION).and_then(|text| parse_proxy_ports(text).ok())
+        });
+        let needs_proxy_header = proxy_ports.is_some_and(|ports| ports.contains(key.port));
+        Site { owner: gateway.id.to_string(), listeners, needs_proxy_header }
     }
 }
 

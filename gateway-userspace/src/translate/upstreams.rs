@@ -17,9 +17,10 @@ use super::pool::{Pool, Share, serving};
 use super::ports::{NoPort, service_port};
 use super::references::{Broken, Party, UPSTREAM_GROUP, broken, is_granted, missing_grant};
 use super::statuses::{Condition, MAX_STATUS_BACKENDS, ObjectStatus, Truth, UpstreamBackend, UpstreamStatus};
-use crate::model::http::{HashOf, Picker};
+use crate::model::http::{HashOf, HealthCheck, Picker, ProxyVersion};
 use crate::model::{Backend, Member};
-use crate::source::upstream::UpstreamService;
+use crate::source::upstream::{UpstreamService, UpstreamSpec};
+use crate::source::validate::{interval, parse_statuses, timeout};
 use crate::source::{Kind, Name, ObjectId, Objects, Sourced, Upstream};
 
 /// This cluster and those that are linked.
@@ -72,6 +73,31 @@ pub(super) fn picker(upstream: &Upstream) -> Picker {
         }
         _ => Picker::WeightedRoundRobin,
     }
+}
+
+/// The PROXY protocol that an Upstream's backends want.
+pub(super) fn proxy(upstream: &Upstream) -> Option<ProxyVersion> {
+    match upstream.spec.proxy_protocol.as_deref() {
+        Some("V1") => Some(ProxyVersion::V1),
+        Some("V2") => Some(ProxyVersion::V2),
+        _ => None,
+    }
+}
+
+/// How requests' backends of an Upstream are asked whether they can serve. What is wrong with that was refused before.
+pub(super) fn health_check(spec: &UpstreamSpec) -> Option<Arc<HealthCheck>> {
+    let check = spec.health_check.as_ref()?;
+    let threshold = |stated: Option<i64>, usual| stated.and_then(|stated| u32::try_from(stated).ok()).unwrap_or(usual);
+    let expected = check.expected_statuses.iter().flatten().filter_map(|text| parse_statuses(text).ok()).collect();
+    Some(Arc::new(HealthCheck {
+        path: check.path.clone(),
+        host: check.host.clone().or_else(|| spec.host_header.clone()),
+        interval: interval(check).ok()?,
+        timeout: timeout(check).ok()?,
+        healthy_threshold: threshold(check.healthy_threshold, 2),
+        unhealthy_threshold: threshold(check.unhealthy_threshold, 3),
+        expected: if check.expected_statuses.is_none() { vec![200..=399] } else { expected },
+    }))
 }
 
 /// What the Upstreams' status should say; names the entries that lead nowhere.

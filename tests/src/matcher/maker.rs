@@ -64,7 +64,7 @@ pub fn site(tape: &mut Tape<'_>) -> Site {
         hostname: tape.rarely(2).then(|| hostname(tape)),
         handling: Handling::Http((0..tape.below(4)).map(|number| route(tape, number)).collect()),
     });
-    Site { owner: "Gateway shop/web".to_string(), listeners: listeners.collect() }
+    Site { owner: "Gateway shop/web".to_string(), listeners: listeners.collect(), ..Site::default() }
 }
 
 fn hostname(tape: &mut Tape<'_>) -> Hostname {

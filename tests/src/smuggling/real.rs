@@ -188,10 +188,12 @@ fn site(pod: SocketAddr) -> Site {
         speech: Speech::Http,
         tls: None,
         host_header: None,
+        proxy: None,
+        health_check: None,
     };
     let rule = Rule { matches: vec![Match::default()], backends: vec![to_pod], ..Rule::default() };
     let route = Route { owner: "HTTPRoute shop/web".to_string(), hostnames: Vec::new(), rules: vec![rule] };
     let handling = Handling::Http(vec![Arc::new(route)]);
     let listener = Listener { name: "web/http".to_string(), hostname: None, handling };
-    Site { owner: "Gateway shop/web".to_string(), listeners: vec![listener] }
+    Site { owner: "Gateway shop/web".to_string(), listeners: vec![listener], ..Site::default() }
 }

@@ -13,6 +13,7 @@ use hyper::body::{Body, Incoming};
 
 use super::{Busy, Connection};
 use crate::http::access_log::{Record, Upload, begin};
+use crate::http::proxy_header::Ends;
 use crate::http::reject::Reason;
 
 /// A request that has not ended.
@@ -54,6 +55,14 @@ impl Exchange {
         });
         let client = named.unwrap_or(connection.peer.ip());
         Self { _busy: connection.busy(), connection, client, is_grpc, start, record, has_ended: false }
+    }
+
+    /// Who asks and what was reached, as backends of the PROXY protocol are told. The port of a client that a proxy names is not
+    /// known.
+    pub fn ends(&self) -> Ends {
+        let Connection { peer, local, .. } = &*self.connection;
+        let port = if peer.ip() == self.client { peer.port() } else { 0 };
+        Ends { source: SocketAddr::new(self.client, port), destination: *local }
     }
 
     /// Whom the request is for.

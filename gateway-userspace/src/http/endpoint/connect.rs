@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -16,6 +16,7 @@ use tokio_rustls::client::TlsStream;
 use super::Endpoint;
 use super::pool::{Shared, Wire};
 use crate::http::options::Options;
+use crate::http::proxy_header::{self, Ends};
 use crate::http::server::Worker;
 use crate::http::tls::{Alpn, ClientTls};
 use crate::model::http::Speech;
@@ -45,26 +46,38 @@ pub enum Failure {
 }
 
 /// A connection for requests of any kind.
-pub async fn any(endpoint: &Endpoint, worker: &Worker) -> Result<Wire, Failure> {
-    let alpn = match endpoint.key.speech {
-        Speech::Http => Alpn::Any,
-        Speech::Http2 => Alpn::Http2,
-        Speech::WebSocket => Alpn::Http1,
-    };
-    open(endpoint, worker, alpn).await
+pub async fn any(endpoint: &Endpoint, worker: &Worker, ends: Ends) -> Result<Wire, Failure> {
+    let alpn = alpn(endpoint);
+    count(worker);
+    open(endpoint, &worker.options, Some(ends), alpn).await
 }
 
 /// A connection of HTTP/1.1.
-pub async fn http1(endpoint: &Endpoint, worker: &Worker) -> Result<Wire, Failure> {
-    open(endpoint, worker, Alpn::Http1).await
+pub async fn http1(endpoint: &Endpoint, worker: &Worker, ends: Ends) -> Result<Wire, Failure> {
+    count(worker);
+    open(endpoint, &worker.options, Some(ends), Alpn::Http1).await
 }
 
-async fn open(endpoint: &Endpoint, worker: &Worker, alpn: Alpn) -> Result<Wire, Failure> {
-    let options = &worker.options;
+/// A connection for a health check, of no worker and no client.
+pub async fn for_check(endpoint: &Endpoint, options: &Options) -> Result<Wire, Failure> {
+    open(endpoint, options, None, alpn(endpoint)).await
+}
+
+fn alpn(endpoint: &Endpoint) -> Alpn {
+    match endpoint.key.speech {
+        Speech::Http => Alpn::Any,
+        Speech::Http2 => Alpn::Http2,
+        Speech::WebSocket => Alpn::Http1,
+    }
+}
+
+fn count(worker: &Worker) {
     worker.counters.backend_connections.fetch_add(1, Relaxed);
+}
+
+async fn open(endpoint: &Endpoint, options: &Options, ends: Option<Ends>, alpn: Alpn) -> Result<Wire, Failure> {
     let opening = async {
-        let stream = TcpStream::connect(endpoint.address).await.map_err(Failure::Connect)?;
-        let _ = stream.set_nodelay(true);
+        let stream = dial(endpoint, ends).await?;
         let Some(tls) = &endpoint.tls else {
             return if alpn == Alpn::Http2 {
                 speak_http2(stream, options).await
@@ -84,16 +97,25 @@ async fn open(endpoint: &Endpoint, worker: &Worker, alpn: Alpn) -> Result<Wire, 
 }
 
 /// A connection as a stream of bytes, within TLS if there is a configuration for it.
-pub async fn connect_stream(endpoint: &Endpoint, options: &Options) -> Result<RawStream, Failure> {
+pub async fn connect_stream(endpoint: &Endpoint, options: &Options, ends: Ends) -> Result<RawStream, Failure> {
     let opening = async {
-        let stream = TcpStream::connect(endpoint.address).await.map_err(Failure::Connect)?;
-        let _ = stream.set_nodelay(true);
+        let stream = dial(endpoint, Some(ends)).await?;
         match &endpoint.tls {
             None => Ok(RawStream::Plain(stream)),
             Some(tls) => Ok(RawStream::Tls(Box::new(shake_hands(tls, Alpn::None, stream).await?))),
         }
     };
     tokio::time::timeout(options.connect_timeout, opening).await.unwrap_or(Err(Failure::Timeout))
+}
+
+/// A connection on which nothing was said but what the PROXY protocol says first.
+async fn dial(endpoint: &Endpoint, ends: Option<Ends>) -> Result<TcpStream, Failure> {
+    let mut stream = TcpStream::connect(endpoint.address).await.map_err(Failure::Connect)?;
+    let _ = stream.set_nodelay(true);
+    if let Some(version) = endpoint.key.proxy {
+        stream.write_all(&proxy_header::header(version, ends)).await.map_err(Failure::Connect)?;
+    }
+    Ok(stream)
 }
 
 /// A connection as a stream of bytes.

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::{http1, http2};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper::{Request, Response};
 
 use crate::http::body::RequestBody;
 
@@ -27,6 +29,17 @@ impl Wire {
     /// Whether the connection serves many requests at a time.
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Http2(_))
+    }
+
+    /// Sends a request. The error holds it again if nothing of it was sent.
+    pub async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        match self {
+            Self::Http1(sender) => sender.try_send_request(request).await,
+            Self::Http2(shared) => shared.sender().try_send_request(request).await,
+        }
     }
 
     /// The shared connection, if it is one.

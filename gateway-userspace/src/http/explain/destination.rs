@@ -25,6 +25,8 @@ pub struct Destination {
     pub weight: u32,
     /// Its part of the requests, in percent.
     pub share_percent: f64,
+    /// How one of its Pods is picked.
+    pub picks: String,
     /// What is spoken there.
     pub speaks: String,
     /// Why its requests fail, if they do.
@@ -55,8 +57,8 @@ pub struct MemberView {
     pub weight: u16,
     /// Its part of the rule's requests, in percent: both levels.
     pub share_percent: f64,
-    /// Whether it is passed over for now, because it failed of late.
-    pub is_ejected: bool,
+    /// Why it is passed over for now, unless all are: `fails_check`, or `ejected` because requests failed of late.
+    pub passed_over: Option<String>,
 }
 
 /// What a rule's filters have left of a request: its headers before, all of it now, and what is to happen beside that.
@@ -106,7 +108,7 @@ fn destination(backend: &BackendRef, reference: &Reference, share_percent: f64) 
         name: name.to_string(),
         weight: member.weight,
         share_percent: share_percent * percent(f64::from(member.weight), all) / 100.0,
-        is_ejected: !endpoint.is_healthy(),
+        passed_over: endpoint.ailment().map(|ailment| ailment.name().to_owned()),
     });
     let mut members: Vec<MemberView> = members.collect();
     let more_members = members.len().saturating_sub(MOST_MEMBERS);
@@ -116,6 +118,7 @@ fn destination(backend: &BackendRef, reference: &Reference, share_percent: f64) 
         reference: backend.group.reference.clone(),
         weight: backend.group.weight,
         share_percent,
+        picks: backend.picker.to_string(),
         speaks: speaks(backend),
         failure: failure.map(|reason| format!("{} {}", reason.status().as_u16(), reason.sentence())),
         members,

@@ -21,8 +21,8 @@ fn endpoint(number: u8) -> Arc<Endpoint> {
         protocol: Protocol::TCP,
         pod: PodId::from_uid(&format!("pod-{number}")),
     };
-    let key = EndpointKey { backend, speech: Speech::Http, tls: 0 };
-    Arc::new(Endpoint::new(key, None, &Options { workers: 1, ..Options::default() }))
+    let key = EndpointKey { backend, speech: Speech::Http, tls: 0, proxy: None, check: 0 };
+    Arc::new(Endpoint::new(key, None, None, &Options { workers: 1, ..Options::default() }))
 }
 
 fn reference(weights: &[u32], picker: Picker) -> Reference {

@@ -39,7 +39,8 @@ fn listener(hostname: Option<&str>, routes: Vec<Arc<Route>>) -> Listener {
 }
 
 fn router(listeners: Vec<Listener>) -> Router {
-    let (router, bad) = Router::new(Arc::new(Site { owner: "Gateway shop/web".to_owned(), listeners }));
+    let (router, bad) =
+        Router::new(Arc::new(Site { owner: "Gateway shop/web".to_owned(), listeners, ..Site::default() }));
     assert_eq!(bad, []);
     router
 }
@@ -230,7 +231,7 @@ fn a_grpc_expression_fits_whole_parts() {
 #[test]
 fn an_expression_that_is_none_is_told_and_matches_nothing() {
     let routes = vec![route("HTTPRoute shop/web", &["a.example", "b.example"], vec![expression("("), prefix("/")])];
-    let site = Site { owner: String::new(), listeners: vec![listener(None, routes)] };
+    let site = Site { listeners: vec![listener(None, routes)], ..Site::default() };
 
     let (router, bad) = Router::new(Arc::new(site));
 

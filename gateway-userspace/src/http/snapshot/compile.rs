@@ -16,10 +16,8 @@ use crate::http::reject::Reason;
 use crate::http::router::Router;
 use crate::http::session::backend_token;
 use crate::http::tls::{ClientTls, ServerTls, TlsError};
-use crate::model::Backend;
-use crate::model::http::{
-    BackendRef, BackendTls, Filter, Handling, Listener, Rule, Session, Site, Speech, Termination,
-};
+use crate::model::http::{BackendRef, BackendTls, Filter, Handling, Listener, Rule, Session, Site, Termination};
+use crate::model::{Backend, fingerprint};
 
 /// What is offered to clients of HTTPS.
 const HTTPS_ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -181,9 +179,7 @@ impl<'a> Compiler<'a> {
             return Reference::unusable(Reason::BrokenReference);
         }
         let members = (backend.group.members.iter())
-            .map(|(identity, member)| {
-                (self.endpoint(identity, backend.speech, tls.as_ref()), Arc::from(member.name.as_str()))
-            })
+            .map(|(identity, member)| (self.endpoint(identity, backend, tls.as_ref()), Arc::from(member.name.as_str())))
             .collect();
         let weights: Vec<u32> = backend.group.members.values().map(|member| u32::from(member.weight)).collect();
         let cursor = self.cursor(format!("{name} {}", backend.group.reference));
@@ -196,10 +192,14 @@ impl<'a> Compiler<'a> {
         Arc::clone(self.cursors.entry(name).or_insert(previous))
     }
 
-    fn endpoint(&mut self, backend: &Backend, speech: Speech, tls: Option<&Arc<ClientTls>>) -> Arc<Endpoint> {
-        let key = EndpointKey { backend: *backend, speech, tls: tls.map_or(0, |tls| tls.id) };
+    fn endpoint(&mut self, identity: &Backend, of: &BackendRef, tls: Option<&Arc<ClientTls>>) -> Arc<Endpoint> {
+        let tls_id = tls.map_or(0, |tls| tls.id);
+        let check = of.health_check.as_ref().map_or(0, |check| fingerprint(&format!("{check:?}")));
+        let key = EndpointKey { backend: *identity, speech: of.speech, tls: tls_id, proxy: of.proxy, check };
         let known = self.endpoints.get(&key).or_else(|| self.registry.endpoints.get(&key).map(|(known, _)| known));
-        let endpoint = known.cloned().unwrap_or_else(|| Arc::new(Endpoint::new(key, tls.cloned(), self.options)));
+        let endpoint = known
+            .cloned()
+            .unwrap_or_else(|| Arc::new(Endpoint::new(key, tls.cloned(), of.health_check.clone(), self.options)));
         self.endpoints.insert(key, Arc::clone(&endpoint));
         endpoint
     }

@@ -1,6 +1,7 @@
 //! What the two ends of a connection tell each other: the tap why it refused, the server what became of a request for
 //! another protocol.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -14,6 +15,7 @@ pub struct Handle(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     violation: OnceLock<Violation>,
+    is_amid_head: AtomicBool,
     switch: Mutex<Switch>,
 }
 
@@ -32,6 +34,11 @@ impl Handle {
         self.0.violation.get().copied()
     }
 
+    /// Whether the client has begun a head and not ended it.
+    pub fn is_amid_head(&self) -> bool {
+        self.0.is_amid_head.load(Relaxed)
+    }
+
     /// Answers the request that asked for another protocol ([`super::asks_to_switch`]): to be called once for each, also
     /// if it was answered with an error, since nothing behind it is read before. Without such a request nothing happens.
     pub fn decide(&self, verdict: Verdict) {
@@ -44,6 +51,11 @@ impl Handle {
                 waker.wake();
             }
         }
+    }
+
+    /// Whether a head has begun that is not complete.
+    pub(super) fn note_head(&self, is_amid: bool) {
+        self.0.is_amid_head.store(is_amid, Relaxed);
     }
 
     /// Notes a violation; the first one stays.

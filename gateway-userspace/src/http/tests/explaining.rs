@@ -56,9 +56,9 @@ async fn both_levels_of_weight_make_a_pods_share() {
     let met = explained.met.expect("a route");
     let shares: Vec<_> = (met.destinations.iter())
         .flat_map(|destination| &destination.members)
-        .map(|member| (member.address, member.share_percent, member.is_ejected))
+        .map(|member| (member.address, member.share_percent, member.passed_over.clone()))
         .collect();
-    assert_eq!(shares, [(pod(1), 56.25, false), (pod(2), 33.75, false), (pod(3), 10.0, false)]);
+    assert_eq!(shares, [(pod(1), 56.25, None), (pod(2), 33.75, None), (pod(3), 10.0, None)]);
     assert_eq!((met.route.as_str(), met.rule, explained.verdict.name.as_str()), ("HTTPRoute shop/web", 0, "forwarded"));
 }
 

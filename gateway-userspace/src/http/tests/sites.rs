@@ -12,7 +12,7 @@ use crate::model::{Backend, Group, Member, PodId};
 
 /// A site with these listeners.
 pub fn site(listeners: impl IntoIterator<Item = Listener>) -> Site {
-    Site { owner: "Gateway shop/web".to_string(), listeners: listeners.into_iter().collect() }
+    Site { owner: "Gateway shop/web".to_string(), listeners: listeners.into_iter().collect(), ..Site::default() }
 }
 
 pub fn listener(name: &str, hostname: Option<&str>, handling: Handling) -> Listener {
@@ -56,6 +56,8 @@ pub fn to(pods: &[(SocketAddr, u16)]) -> BackendRef {
         speech: Speech::Http,
         tls: None,
         host_header: None,
+        proxy: None,
+        health_check: None,
     }
 }
 

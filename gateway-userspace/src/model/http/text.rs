@@ -7,8 +7,8 @@ use std::fmt::{self, Display, Write as _};
 use gateway_common::FrontendKey;
 
 use super::{
-    BackendRef, BackendTls, Filter, Handling, HeaderChanges, Hostname, Listener, Match, NamedMatch, PathChange,
-    PathMatch, Route, Rule, Site, Speech, SubjectName, Termination, TextMatch, TlsRoute,
+    BackendRef, BackendTls, Filter, Handling, HeaderChanges, HealthCheck, Hostname, Listener, Match, NamedMatch,
+    PathChange, PathMatch, Route, Rule, Site, Speech, SubjectName, Termination, TextMatch, TlsRoute,
 };
 
 /// One site as text.
@@ -17,7 +17,8 @@ pub struct Text<'a>(pub FrontendKey, pub &'a Site);
 impl Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(key, site) = self;
-        writeln!(f, "{key} ({})", site.owner)?;
+        let header = if site.needs_proxy_header { ", each connection behind a PROXY header" } else { "" };
+        writeln!(f, "{key} ({}){header}", site.owner)?;
         site.listeners.iter().try_for_each(|listener| write_listener(f, listener))
     }
 }
@@ -193,7 +194,7 @@ fn path_change(change: Option<&PathChange>) -> String {
 }
 
 fn write_backend(f: &mut fmt::Formatter<'_>, backend: &BackendRef) -> fmt::Result {
-    let BackendRef { group, is_broken, picker, filters, speech, tls, host_header } = backend;
+    let BackendRef { group, is_broken, picker, filters, speech, tls, host_header, proxy, health_check } = backend;
     write!(f, "        {} {} {}", group.weight, group.reference, picker)?;
     match speech {
         Speech::Http => {}
@@ -205,6 +206,18 @@ fn write_backend(f: &mut fmt::Formatter<'_>, backend: &BackendRef) -> fmt::Resul
     }
     if let Some(host) = host_header {
         write!(f, " Host {host}")?;
+    }
+    if let Some(version) = proxy {
+        write!(f, " PROXY {version:?}")?;
+    }
+    if let Some(check) = health_check {
+        let HealthCheck { path, host, interval, timeout, healthy_threshold, unhealthy_threshold, expected } = &**check;
+        let host = host.as_deref().unwrap_or("its address");
+        write!(
+            f,
+            " asked for {path} of {host} each {interval:?} within {timeout:?}, {unhealthy_threshold} down \
+             {healthy_threshold} up, {expected:?}"
+        )?;
     }
     writeln!(f, "{}", if *is_broken { ": leads nowhere" } else { "" })?;
     filters.iter().try_for_each(|filter| write_filter(f, "          ", filter))?;

@@ -11,7 +11,7 @@ use crate::reconcile::{Matter, Write};
 
 fn site(key: FrontendKey) -> Model {
     Model {
-        sites: [(key, Arc::new(Site { owner: "Gateway shop/web".to_owned(), listeners: Vec::new() }))].into(),
+        sites: [(key, Arc::new(Site { owner: "Gateway shop/web".to_owned(), ..Site::default() }))].into(),
         ..model(Vec::new(), &[1])
     }
 }

@@ -2,14 +2,16 @@
 //! and CEL can say it.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::super::address_pool::{ANNOUNCE, AddressRange, MAX_POOL_ENTRIES};
 use super::super::cluster_link::{ALL_NAMESPACES, MAX_ALLOWED_NAMESPACES, MAX_REMOTE_NAMESPACES};
-use super::super::upstream::{ALGORITHMS, MAX_UPSTREAM_SERVICES, UpstreamSpec};
+use super::super::upstream::{ALGORITHMS, MAX_UPSTREAM_SERVICES, PROXY_VERSIONS, UpstreamHealthCheck, UpstreamSpec};
 use super::super::{AddressPool, ClusterLink, Upstream};
-use super::{Findings, parse_port};
+use super::{Findings, parse_duration, parse_port};
 
 /// The longest name of a namespace or a Service (RFC 1123).
 const MAX_LABEL_LENGTH: usize = 63;
@@ -22,6 +24,9 @@ impl Findings<'_> {
         self.choose("spec.type", spec.type_.as_ref(), "a type of Upstream", &["Kubernetes"]);
         self.choose("spec.algorithm", spec.algorithm.as_ref(), "an algorithm", &ALGORITHMS);
         self.hash(spec);
+        self.health_check(spec);
+        let version = spec.proxy_protocol.as_ref();
+        self.choose("spec.proxyProtocol", version, "a version of the PROXY protocol", &PROXY_VERSIONS);
         let types = ["HTTP", "HTTPS", "H2C", "GRPC", "TCP", "UDP"];
         self.choose("spec.backendType", spec.backend_type.as_ref(), "a backend type", &types);
         self.host_header(spec);
@@ -78,14 +83,7 @@ impl Findings<'_> {
         if let Some(kind @ ("TCP" | "UDP")) = spec.backend_type.as_deref() {
             return self.error(field, format!("{kind} has no Host header: leave it out or change backendType"));
         }
-        let (name, port) = host.split_once(':').map_or((&**host, None), |(name, port)| (name, Some(port)));
-        let is_port = port.is_none_or(|port| port.parse::<i64>().is_ok_and(|port| parse_port(port).is_ok()));
-        if parse_object_name(name).is_err() || !is_port {
-            self.error(
-                field,
-                format!("`{host}` is not a host: use something like shop.internal or shop.internal:8080"),
-            );
-        }
+        self.check(field, parse_host(host));
     }
 
     fn hash(&mut self, spec: &UpstreamSpec) {
@@ -99,6 +97,44 @@ impl Findings<'_> {
             (Some(header), None) => self.check("spec.hash.header", parse_token(header)),
             (None, Some(cookie)) => self.check("spec.hash.cookie.name", parse_token(&cookie.name)),
             _ => self.error("spec.hash", "name either a header or a cookie"),
+        }
+    }
+
+    fn health_check(&mut self, spec: &UpstreamSpec) {
+        let Some(check) = &spec.health_check else { return };
+        let field = |name: &str| format!("spec.healthCheck.{name}");
+        if let Some(kind @ ("TCP" | "UDP")) = spec.backend_type.as_deref() {
+            let message = format!("{kind} has no requests to check by: leave it out or change backendType");
+            return self.error("spec.healthCheck", message);
+        }
+        if !check.path.starts_with('/') || !check.path.bytes().all(|byte| byte.is_ascii_graphic()) {
+            self.error(field("path"), format!("`{}` is not a path: use something like /healthz", check.path));
+        }
+        if let Some(host) = &check.host {
+            self.check(field("host"), parse_host(host));
+        }
+        let (interval, timeout) = (interval(check), timeout(check));
+        if let (Ok(interval), Ok(timeout)) = (&interval, &timeout)
+            && timeout > interval
+        {
+            let message = format!("{timeout:?} is longer than the interval, {interval:?}: use no more than that");
+            self.error(field("timeout"), message);
+        }
+        self.check(field("interval"), interval);
+        self.check(field("timeout"), timeout);
+        let thresholds =
+            [("healthyThreshold", check.healthy_threshold), ("unhealthyThreshold", check.unhealthy_threshold)];
+        for (name, threshold) in thresholds {
+            if let Some(threshold) = threshold.filter(|threshold| !(1..=100).contains(threshold)) {
+                self.error(field(name), format!("{threshold} is no number of checks: use 1 to 100"));
+            }
+        }
+        let statuses = check.expected_statuses.as_deref();
+        if statuses.is_some_and(|statuses| !(1..=16).contains(&statuses.len())) {
+            self.error(field("expectedStatuses"), "name 1 to 16 statuses or ranges of them, or leave it out");
+        }
+        for (index, text) in statuses.into_iter().flatten().enumerate() {
+            self.check(format!("{}[{index}]", field("expectedStatuses")), parse_statuses(text));
         }
     }
 
@@ -167,6 +203,41 @@ pub fn parse_label(text: &str) -> Result<(), String> {
 fn parse_object_name(text: &str) -> Result<(), String> {
     let is_good = text.len() <= MAX_NAME_LENGTH && text.split('.').all(|label| parse_label(label).is_ok());
     if is_good { Ok(()) } else { Err(bad_name(text, MAX_NAME_LENGTH)) }
+}
+
+/// A host with or without a port, or what is wrong with it.
+fn parse_host(host: &str) -> Result<(), String> {
+    let (name, port) = host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port)));
+    let is_port = port.is_none_or(|port| port.parse::<i64>().is_ok_and(|port| parse_port(port).is_ok()));
+    if parse_object_name(name).is_ok() && is_port {
+        return Ok(());
+    }
+    Err(format!("`{host}` is not a host: use something like shop.internal or shop.internal:8080"))
+}
+
+/// From one health check to the next, or what is wrong with it.
+pub fn interval(check: &UpstreamHealthCheck) -> Result<Duration, String> {
+    time(check.interval.as_deref().unwrap_or("10s"))
+}
+
+/// How long a health check may take, or what is wrong with it.
+pub fn timeout(check: &UpstreamHealthCheck) -> Result<Duration, String> {
+    time(check.timeout.as_deref().unwrap_or("2s"))
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let time = parse_duration(text)?;
+    let bounds = Duration::from_millis(100)..=Duration::from_hours(1);
+    if bounds.contains(&time) { Ok(time) } else { Err(format!("{text} is not between 100ms and 1h: use that")) }
+}
+
+/// A status or a range of them, or what is wrong with it.
+pub fn parse_statuses(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let status = |text: &str| text.parse::<u16>().ok().filter(|status| (100..=599).contains(status) && text.len() == 3);
+    let range = status(first).zip(status(last)).filter(|(first, last)| first <= last);
+    let (first, last) = range.ok_or_else(|| format!("`{text}` is no status: use something like 200 or 200-399"))?;
+    Ok(first..=last)
 }
 
 /// The name of a header or a cookie, or what is wrong with it.

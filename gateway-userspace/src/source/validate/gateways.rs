@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use gateway_api::apis::experimental::gateways::{Gateway, GatewayListeners};
 
 use super::super::{BackendTlsPolicy, ListenerSet};
-use super::{Findings, parse_port, parse_vip};
+use super::{Findings, PROXY_PROTOCOL_ANNOTATION, parse_port, parse_proxy_ports, parse_vip};
 
 /// The longest name of a host (RFC 1035).
 const MAX_HOSTNAME_LENGTH: usize = 253;
@@ -13,6 +13,10 @@ const MAX_HOSTNAME_LENGTH: usize = 253;
 impl Findings<'_> {
     pub(super) fn gateway(&mut self, gateway: &Gateway) {
         self.mode(&gateway.metadata);
+        let annotations = gateway.metadata.annotations.as_ref();
+        if let Some(text) = annotations.and_then(|annotations| annotations.get(PROXY_PROTOCOL_ANNOTATION)) {
+            self.check(format!("metadata.annotations[{PROXY_PROTOCOL_ANNOTATION}]"), parse_proxy_ports(text));
+        }
         self.listeners(&gateway.spec.listeners, "a Gateway");
         for (index, address) in gateway.spec.addresses.iter().flatten().enumerate() {
             if let (None | Some("IPAddress"), Some(value)) = (address.r#type.as_deref(), address.value.as_deref()) {

@@ -19,7 +19,7 @@ use crate::translate::backend_tls::Policies;
 use crate::translate::endpoints::Family;
 use crate::translate::references::{At, Groups, Resolved, served_references};
 use crate::translate::tongue::Tongue;
-use crate::translate::upstreams::Clusters;
+use crate::translate::upstreams::{Clusters, health_check};
 
 /// What backends of routes are made of, as one frontend sees them.
 #[derive(Clone, Copy)]
@@ -83,9 +83,12 @@ impl<'a> Backends<'a> {
             speech: crate::model::http::Speech::default(),
             tls: None,
             host_header: None,
+            proxy: None,
+            health_check: None,
         };
         if let Ok(resolved) = resolved {
             backend.picker = resolved.picker();
+            backend.proxy = resolved.proxy();
             self.equip(route.id.kind, &resolved, &mut backend);
         }
         backend
@@ -102,6 +105,7 @@ impl<'a> Backends<'a> {
             }
             At::Upstream(upstream) => {
                 backend.host_header.clone_from(&upstream.spec.host_header);
+                backend.health_check = health_check(&upstream.spec);
                 (Tongue::of_upstream(route, name, upstream), Kind::Upstream, None)
             }
         };

@@ -108,6 +108,47 @@ fn a_hash_goes_with_maglev_alone_and_names_one_thing() {
 }
 
 #[test]
+fn a_health_check_is_refused_by_the_field_that_is_wrong() {
+    let of =
+        |check: &str| problems("Upstream", &format!("{{healthCheck: {check}, services: [{{name: web, port: 80}}]}}"));
+    assert_eq!(of("{path: /}"), [""; 0]);
+    assert_eq!(
+        of(
+            "{path: \"/a?b=c\", host: a.b:80, interval: 5s, timeout: 5s, healthyThreshold: 1, unhealthyThreshold: 100, \
+            expectedStatuses: [\"200\", 300-399]}"
+        ),
+        [""; 0]
+    );
+    assert_eq!(
+        of("{path: health, host: a b, interval: 1s, healthyThreshold: 0, expectedStatuses: [\"99\", 300-200, ok]}"),
+        [
+            "spec.healthCheck.path: `health` is not a path: use something like /healthz",
+            "spec.healthCheck.host: `a b` is not a host: use something like shop.internal or shop.internal:8080",
+            "spec.healthCheck.timeout: 2s is longer than the interval, 1s: use no more than that",
+            "spec.healthCheck.healthyThreshold: 0 is no number of checks: use 1 to 100",
+            "spec.healthCheck.expectedStatuses[0]: `99` is no status: use something like 200 or 200-399",
+            "spec.healthCheck.expectedStatuses[1]: `300-200` is no status: use something like 200 or 200-399",
+            "spec.healthCheck.expectedStatuses[2]: `ok` is no status: use something like 200 or 200-399",
+        ]
+    );
+    assert_eq!(
+        of("{path: /, interval: 2h, timeout: \"5\"}"),
+        [
+            "spec.healthCheck.interval: 2h is not between 100ms and 1h: use that",
+            "spec.healthCheck.timeout: `5` is not a duration: use something like 10s or 1m30s",
+        ]
+    );
+    assert_eq!(
+        problems("Upstream", "{backendType: TCP, healthCheck: {path: /}, services: [{name: web, port: 80}]}"),
+        ["spec.healthCheck: TCP has no requests to check by: leave it out or change backendType"]
+    );
+    assert_eq!(
+        problems("Upstream", "{proxyProtocol: V3, services: [{name: web, port: 80}]}"),
+        ["spec.proxyProtocol: `V3` is not a version of the PROXY protocol: use one of V1, V2"]
+    );
+}
+
+#[test]
 fn names_in_an_upstream_are_names() {
     let name = |most: u8| {
         format!("is not a name: use 1 to {most} lower-case letters, digits and `-`, with no `-` at the ends")
