@@ -58,7 +58,8 @@ pub struct Flags {
     #[arg(long, env = "BEELINE_NO_SOCKET_SELECTION", conflicts_with = "cgroup")]
     pub no_socket_selection: bool,
 
-    /// Serve Services without a class that have the annotation service.cloud.tencent.com/direct-access: "true"
+    /// Serve Services without a class that have the annotation service.cloud.tencent.com/direct-access: "true", and Ingresses
+    /// of class qcloud with ingress.cloud.tencent.com/direct-access: "true"
     /// [default: true for a folder, false for a cluster]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
         action = ArgAction::Set, env = "BEELINE_ADOPT_TENCENT_ANNOTATIONS")]

@@ -11,6 +11,7 @@ mod crds;
 pub mod definitions;
 pub mod endpoint_slice;
 pub mod folder;
+pub mod ingress;
 pub mod kinds;
 pub mod labels;
 pub mod listener_set;
@@ -37,6 +38,7 @@ use gateway_api::apis::experimental::gatewayclasses::GatewayClass;
 use gateway_api::apis::experimental::gateways::Gateway;
 use gateway_api::apis::experimental::referencegrants::ReferenceGrant;
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 
 pub use address_pool::AddressPool;
 pub use backend_tls_policy::BackendTlsPolicy;
@@ -97,6 +99,10 @@ pub enum Kind {
     Secret,
     /// `v1`: authorities, and nothing else of it.
     ConfigMap,
+    /// `networking.k8s.io/v1`.
+    Ingress,
+    /// `networking.k8s.io/v1`, without a namespace.
+    IngressClass,
 }
 
 impl Kind {
@@ -123,12 +129,22 @@ impl Kind {
             Self::BackendTlsPolicy => "BackendTLSPolicy",
             Self::Secret => "Secret",
             Self::ConfigMap => "ConfigMap",
+            Self::Ingress => "Ingress",
+            Self::IngressClass => "IngressClass",
         }
     }
 
     /// Whether objects of the kind live in a namespace.
     pub const fn is_namespaced(self) -> bool {
-        !matches!(self, Self::GatewayClass | Self::Namespace | Self::Node | Self::AddressPool | Self::ClusterLink)
+        !matches!(
+            self,
+            Self::GatewayClass
+                | Self::IngressClass
+                | Self::Namespace
+                | Self::Node
+                | Self::AddressPool
+                | Self::ClusterLink
+        )
     }
 }
 
@@ -138,8 +154,13 @@ impl Kind {
         matches!(self, Self::TcpRoute | Self::UdpRoute | Self::HttpRoute | Self::GrpcRoute | Self::TlsRoute)
     }
 
+    /// Whether it tells requests apart, and not connections.
+    pub const fn is_of_requests(self) -> bool {
+        matches!(self, Self::HttpRoute | Self::GrpcRoute | Self::Ingress)
+    }
+
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Service,
         Self::EndpointSlice,
         Self::Pod,
@@ -160,6 +181,8 @@ impl Kind {
         Self::BackendTlsPolicy,
         Self::Secret,
         Self::ConfigMap,
+        Self::Ingress,
+        Self::IngressClass,
     ];
 }
 
@@ -282,6 +305,10 @@ pub enum Object {
     Secret(Arc<Secret>),
     /// A `ConfigMap`.
     ConfigMap(Arc<ConfigMap>),
+    /// An Ingress.
+    Ingress(Arc<Ingress>),
+    /// An `IngressClass`.
+    IngressClass(Arc<IngressClass>),
 }
 
 /// One object with its identity and its origin, as a source reads it.
@@ -339,6 +366,10 @@ pub struct Objects {
     pub secrets: BTreeMap<Name, Sourced<Secret>>,
     /// `ConfigMap`s; of a cluster those alone that something refers to.
     pub config_maps: BTreeMap<Name, Sourced<ConfigMap>>,
+    /// Ingresses.
+    pub ingresses: BTreeMap<Name, Sourced<Ingress>>,
+    /// `IngressClass`es.
+    pub ingress_classes: BTreeMap<Name, Sourced<IngressClass>>,
     /// What is known of each linked cluster, by the name of its `ClusterLink`.
     pub remotes: BTreeMap<String, Remote>,
     /// What the cluster has of Gateway API, where that is known.
@@ -375,6 +406,8 @@ impl Objects {
             }
             Object::Secret(object) => drop(self.secrets.insert(name, Sourced { object, origin })),
             Object::ConfigMap(object) => drop(self.config_maps.insert(name, Sourced { object, origin })),
+            Object::Ingress(object) => drop(self.ingresses.insert(name, Sourced { object, origin })),
+            Object::IngressClass(object) => drop(self.ingress_classes.insert(name, Sourced { object, origin })),
         }
     }
 
@@ -400,6 +433,8 @@ impl Objects {
             Kind::BackendTlsPolicy => drop(self.backend_tls_policies.remove(name)),
             Kind::Secret => drop(self.secrets.remove(name)),
             Kind::ConfigMap => drop(self.config_maps.remove(name)),
+            Kind::Ingress => drop(self.ingresses.remove(name)),
+            Kind::IngressClass => drop(self.ingress_classes.remove(name)),
         }
     }
 
@@ -433,6 +468,10 @@ impl Objects {
             }
             Kind::Secret => self.secrets.get(name).map(|found| Object::Secret(found.object.clone())),
             Kind::ConfigMap => self.config_maps.get(name).map(|found| Object::ConfigMap(found.object.clone())),
+            Kind::Ingress => self.ingresses.get(name).map(|found| Object::Ingress(found.object.clone())),
+            Kind::IngressClass => {
+                self.ingress_classes.get(name).map(|found| Object::IngressClass(found.object.clone()))
+            }
         }
     }
 
@@ -457,6 +496,8 @@ impl Objects {
             Kind::BackendTlsPolicy => self.backend_tls_policies.keys().cloned().collect(),
             Kind::Secret => self.secrets.keys().cloned().collect(),
             Kind::ConfigMap => self.config_maps.keys().cloned().collect(),
+            Kind::Ingress => self.ingresses.keys().cloned().collect(),
+            Kind::IngressClass => self.ingress_classes.keys().cloned().collect(),
         }
     }
 

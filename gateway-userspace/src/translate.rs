@@ -12,6 +12,7 @@ mod endpoints;
 mod features;
 mod gateways;
 mod infrastructure;
+mod ingresses;
 mod links;
 mod listener_sets;
 mod listeners;
@@ -49,6 +50,7 @@ use attachments::Attachments;
 use backend_tls::Policies;
 use endpoints::Cluster;
 use gateways::OurGateway;
+use ingresses::Entrance;
 use links::Links;
 use ownership::Ownership;
 use pools::Assignments;
@@ -59,6 +61,7 @@ use upstreams::Clusters;
 pub use endpoints::DEFAULT_WEIGHT;
 pub use gateways::{CONTROLLER_NAME, GATEWAY_CLASS};
 pub use infrastructure::GATEWAY_NAME_LABEL;
+pub use ingresses::{INGRESS_CLASS, INGRESS_CONTROLLER};
 pub use pools::{Given, SHARING_ANNOTATION};
 pub use referred::referred;
 pub use refresh::{Last, are_as_said, refreshed};
@@ -68,7 +71,8 @@ pub use statuses::Statuses;
 /// What may be chosen about the translation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Whether a Service without a class but with [`DIRECT_ACCESS_ANNOTATION`] is ours too.
+    /// Whether a Service without a class but with [`DIRECT_ACCESS_ANNOTATION`] is ours too, and an Ingress of Tencent's class
+    /// with the annotation of the same name.
     pub adopt_tencent_annotations: bool,
     /// Whether every Service of type `LoadBalancer` without a class is ours.
     pub default_load_balancer: bool,
@@ -149,11 +153,13 @@ pub fn translate_after(given: &Given, objects: &Objects, options: &Options) -> T
 
     let services = services::ours(objects, options);
     let gateways = gateways::ours(objects);
+    let entrances = ingresses::ours(objects, options);
     let policies = Policies::new(objects);
     policies.report(&mut report);
     let attachments = Attachments::new(objects, &gateways, &mut report);
     let wishes = services.iter().filter_map(|service| service.wish(options));
-    let wishes: Vec<_> = wishes.chain(gateways.iter().filter_map(|gateway| gateway.wish(options))).collect();
+    let wishes = wishes.chain(gateways.iter().filter_map(|gateway| gateway.wish(options)));
+    let wishes: Vec<_> = wishes.chain(entrances.iter().map(Entrance::wish)).collect();
     let assignments = Assignments::of(objects, &wishes, given, options.many_authors);
     attachments.report(&gateways, &mut report);
 
@@ -165,6 +171,10 @@ pub fn translate_after(given: &Given, objects: &Objects, options: &Options) -> T
     for (at, gateway) in gateways.iter().enumerate() {
         gateway.report(&assignments, &mut report);
         gateway.claims(at, &attachments, &assignments, &mut claims);
+    }
+    for entrance in &entrances {
+        entrance.report(&assignments, &mut report);
+        entrance.claims(&assignments, &mut claims);
     }
     claims.sort_by(Claim::by_age);
     let ownership = Ownership::of(&claims);
@@ -180,6 +190,7 @@ pub fn translate_after(given: &Given, objects: &Objects, options: &Options) -> T
         objects,
         services: &services,
         gateways: &gateways,
+        entrances: &entrances,
         attachments: &attachments,
         policies: &policies,
         assignments: &assignments,
@@ -310,12 +321,13 @@ enum Behind<'a> {
     Nothing,
 }
 
-/// The listeners of a Gateway at one port.
+/// Whose listeners the HTTP layer serves at a port.
 #[derive(Clone, Copy)]
-struct SiteRef<'a> {
-    gateway: &'a OurGateway<'a>,
-    /// Its place among ours.
-    at: usize,
+enum SiteRef<'a> {
+    /// A Gateway's, which is the one with this place among ours.
+    Gateway(&'a OurGateway<'a>, usize),
+    /// Those of Ingresses.
+    Ingresses(&'a Entrance<'a>),
 }
 
 /// A route with its identity.

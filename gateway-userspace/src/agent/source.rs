@@ -70,7 +70,9 @@ impl Source {
             }
             ObjectsFrom::Cluster(cluster) => {
                 let Cluster { kubeconfig, node, namespace, .. } = cluster.clone();
-                let objects = KubernetesSource::start(&Settings { kubeconfig, node, namespace })?;
+                let adopt_tencent_annotations = config.adopt_tencent_annotations;
+                let settings = Settings { kubeconfig, node, namespace, adopt_tencent_annotations };
+                let objects = KubernetesSource::start(&settings)?;
                 let (cluster, instance) = (cluster.clone(), config.instance.clone());
                 Ok(Self::Cluster(Box::new(ClusterSource {
                     objects,

@@ -45,7 +45,7 @@ pub struct Arguments {
     #[arg(long = "interface", value_name = "NAME", conflicts_with = "manifests")]
     interfaces: Vec<String>,
 
-    /// Take Services with the annotation service.cloud.tencent.com/direct-access: "true" for ours
+    /// Take Services and Ingresses with Tencent's annotation direct-access: "true" for ours
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true,
         default_missing_value = "true", action = ArgAction::Set)]
     adopt_tencent_annotations: bool,

@@ -27,6 +27,8 @@ pub struct Settings {
     pub node: String,
     /// The namespace that the agent runs in; it holds the Secrets of `ClusterLink`s.
     pub namespace: String,
+    /// Whether Tencent's annotations make an Ingress ours, whose Secrets are then read.
+    pub adopt_tencent_annotations: bool,
 }
 
 /// Where the API server is and who we are. Asks nobody yet.

@@ -53,6 +53,8 @@ impl Resource {
             Kind::BackendTlsPolicy => (GATEWAY, &["v1", "v1alpha3"], "backendtlspolicies"),
             Kind::Secret => ("", &["v1"], "secrets"),
             Kind::ConfigMap => ("", &["v1"], "configmaps"),
+            Kind::Ingress => ("networking.k8s.io", &["v1"], "ingresses"),
+            Kind::IngressClass => ("networking.k8s.io", &["v1"], "ingressclasses"),
         };
         let metadata_only =
             matches!(scope.kind(), Kind::Pod | Kind::Namespace | Kind::Node) && scope != Scope::LocalPods;

@@ -51,7 +51,9 @@ impl Sight {
             Written::Upstream(upstream) => Some(Self::of(&upstream.metadata, upstream.status.as_ref())),
             Written::AddressPool(pool) => Some(Self::of(&pool.metadata, pool.status.as_ref())),
             Written::ClusterLink(link) => Some(Self::of(&link.metadata, link.status.as_ref())),
+            Written::Ingress(ingress) => Some(Self::of(&ingress.metadata, ingress.status.as_ref())),
             Written::EndpointSlice(_)
+            | Written::IngressClass(_)
             | Written::Pod(_)
             | Written::ReferenceGrant(_)
             | Written::Namespace(_)

@@ -30,7 +30,7 @@ use crate::source::{Kind, ObjectId, Objects, Problem};
 use crate::translate::referred;
 
 /// What is watched, Services and what stands behind them first.
-const SCOPES: [Scope; 19] = [
+const SCOPES: [Scope; 21] = [
     Scope::All(Kind::Service),
     Scope::All(Kind::EndpointSlice),
     Scope::LocalPods,
@@ -47,6 +47,8 @@ const SCOPES: [Scope; 19] = [
     Scope::All(Kind::ListenerSet),
     Scope::All(Kind::BackendTlsPolicy),
     Scope::All(Kind::ReferenceGrant),
+    Scope::All(Kind::IngressClass),
+    Scope::All(Kind::Ingress),
     Scope::All(Kind::Upstream),
     Scope::All(Kind::ClusterLink),
     Scope::All(Kind::AddressPool),
@@ -56,6 +58,7 @@ const SCOPES: [Scope; 19] = [
 pub struct KubernetesSource {
     news: mpsc::UnboundedReceiver<Change>,
     known: Known,
+    adopts_tencent: bool,
     worker: Worker,
 }
 
@@ -64,7 +67,8 @@ impl KubernetesSource {
     pub fn start(settings: &Settings) -> anyhow::Result<Self> {
         let (sender, news) = mpsc::unbounded_channel();
         let worker = Worker::start(settings, sender)?;
-        Ok(Self { news, known: Known::awaiting(SCOPES), worker })
+        let adopts_tencent = settings.adopt_tencent_annotations;
+        Ok(Self { news, known: Known::awaiting(SCOPES), adopts_tencent, worker })
     }
 
     /// Takes in what has arrived. Says whether anything but Pods' versions is different from before.
@@ -143,7 +147,7 @@ impl KubernetesSource {
         let differs = self.known.apply(change);
         if differs {
             want(&self.worker.links, links::wanted(self.known.objects()));
-            let referred = referred(self.known.objects()).into_iter();
+            let referred = referred(self.known.objects(), self.adopts_tencent).into_iter();
             let referred: BTreeSet<Scope> =
                 referred.map(|ObjectId { kind, name }| Scope::Named(kind, name.into())).collect();
             let wishes = self.known.refer(&referred).clone();

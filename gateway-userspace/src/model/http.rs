@@ -60,6 +60,8 @@ pub enum Hostname {
     Exact(Arc<str>),
     /// `*.shop.example`, here as `.shop.example`: any number of labels may stand before it, but at least one.
     Wildcard(Arc<str>),
+    /// The same as an Ingress or a certificate means it: exactly one label stands before it.
+    OneLabel(Arc<str>),
 }
 
 impl Hostname {
@@ -72,11 +74,22 @@ impl Hostname {
         }
     }
 
+    /// Reads a hostname whose wildcard stands for one label, as that of an Ingress or a certificate does.
+    pub fn parse_narrow(text: &str) -> Self {
+        match Self::parse(text) {
+            Self::Wildcard(suffix) => Self::OneLabel(suffix),
+            other => other,
+        }
+    }
+
     /// Whether a host, in lower case and without port, is meant.
     pub fn covers(&self, host: &str) -> bool {
         match self {
             Self::Exact(name) => **name == *host,
             Self::Wildcard(suffix) => host.len() > suffix.len() && host.ends_with(&**suffix),
+            Self::OneLabel(suffix) => {
+                host.strip_suffix(&**suffix).is_some_and(|label| !label.is_empty() && !label.contains('.'))
+            }
         }
     }
 
@@ -85,17 +98,19 @@ impl Hostname {
         let (narrow, wide) = if self.specificity() >= other.specificity() { (self, other) } else { (other, self) };
         let shares = match (narrow, wide) {
             (Self::Exact(name), wide) => wide.covers(name),
-            (Self::Wildcard(narrow), Self::Wildcard(wide)) => narrow.ends_with(&**wide),
-            (Self::Wildcard(_), Self::Exact(_)) => false,
+            (Self::Wildcard(narrow) | Self::OneLabel(narrow), Self::Wildcard(wide)) => narrow.ends_with(&**wide),
+            (Self::OneLabel(one), Self::OneLabel(other)) => one == other,
+            (Self::Wildcard(_), Self::OneLabel(_)) | (Self::Wildcard(_) | Self::OneLabel(_), Self::Exact(_)) => false,
         };
         shares.then(|| narrow.clone())
     }
 
-    /// The larger, the better it fits: exact before wildcard, then the longer.
-    pub fn specificity(&self) -> (bool, usize) {
+    /// The larger, the better it fits: exact before wildcard, then the longer, then the one that covers fewer hosts.
+    pub fn specificity(&self) -> (bool, usize, bool) {
         match self {
-            Self::Exact(name) => (true, name.len()),
-            Self::Wildcard(suffix) => (false, suffix.len()),
+            Self::Exact(name) => (true, name.len(), true),
+            Self::OneLabel(suffix) => (false, suffix.len(), true),
+            Self::Wildcard(suffix) => (false, suffix.len(), false),
         }
     }
 }
@@ -104,7 +119,7 @@ impl fmt::Display for Hostname {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exact(name) => f.write_str(name),
-            Self::Wildcard(suffix) => write!(f, "*{suffix}"),
+            Self::Wildcard(suffix) | Self::OneLabel(suffix) => write!(f, "*{suffix}"),
         }
     }
 }
@@ -506,6 +521,21 @@ mod tests {
         assert!(!name("*.shop.example").covers("shop.example"));
         assert!(!name("*.shop.example").covers("ashop.example"));
         assert!(name("Shop.Example.").covers("shop.example"));
+    }
+
+    #[test]
+    fn a_wildcard_of_an_ingress_covers_one_label() {
+        let wildcard = Hostname::parse_narrow("*.shop.example");
+
+        assert!(wildcard.covers("www.shop.example"));
+        for host in ["a.b.shop.example", "shop.example", ".shop.example", "ashop.example"] {
+            assert!(!wildcard.covers(host), "{host}");
+        }
+        assert_eq!(wildcard.intersection(&name("*.shop.example")), Some(wildcard.clone()));
+        assert_eq!(name("*.example").intersection(&wildcard), Some(wildcard.clone()));
+        assert_eq!(name("*.a.shop.example").intersection(&wildcard), None);
+        assert_eq!(wildcard.intersection(&name("www.shop.example")), Some(name("www.shop.example")));
+        assert_eq!(wildcard.intersection(&name("a.b.shop.example")), None);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub struct Unrecognised {
 const GATEWAY: &str = "gateway.networking.k8s.io";
 
 /// Ours: group, versions (the first is the one to use), kind.
-const OURS: [(&str, &[&str], Kind); 20] = [
+const OURS: [(&str, &[&str], Kind); 23] = [
     ("", &["v1"], Kind::Service),
     ("", &["v1"], Kind::Pod),
     ("discovery.k8s.io", &["v1"], Kind::EndpointSlice),
@@ -46,6 +46,9 @@ const OURS: [(&str, &[&str], Kind); 20] = [
     (GATEWAY, &["v1", "v1alpha3"], Kind::BackendTlsPolicy),
     ("", &["v1"], Kind::Secret),
     ("", &["v1"], Kind::ConfigMap),
+    ("networking.k8s.io", &["v1", "v1beta1"], Kind::Ingress),
+    ("extensions", &["v1beta1"], Kind::Ingress),
+    ("networking.k8s.io", &["v1", "v1beta1"], Kind::IngressClass),
 ];
 
 /// The rest of the groups that we know completely: group, current version, kinds.
@@ -73,7 +76,7 @@ const OTHERS: &[(&str, &str, &[&str])] = &[
     ("beeline.dev", "v1alpha1", &[]),
     ("discovery.k8s.io", "v1", &[]),
     (GATEWAY, "v1", &[]),
-    ("networking.k8s.io", "v1", &["IPAddress", "Ingress", "IngressClass", "NetworkPolicy", "ServiceCIDR"]),
+    ("networking.k8s.io", "v1", &["IPAddress", "NetworkPolicy", "ServiceCIDR"]),
     ("policy", "v1", &["Eviction", "PodDisruptionBudget"]),
     ("rbac.authorization.k8s.io", "v1", &["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"]),
 ];

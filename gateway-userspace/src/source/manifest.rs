@@ -11,6 +11,7 @@ use tracing::debug;
 
 use super::address_pool::AddressPoolSpec;
 use super::cluster_link::ClusterLinkSpec;
+use super::ingress;
 use super::kinds::{Recognised, recognise};
 use super::schema::{self, unknown_fields};
 use super::upstream::UpstreamSpec;
@@ -107,7 +108,14 @@ impl Manifest {
             return;
         }
         match recognise(&header.api_version, &header.kind) {
-            Ok(Recognised::Ours(kind)) => self.admit_ours(kind, &value, origin),
+            Ok(Recognised::Ours(kind)) => {
+                let first = self.problems.len();
+                let was_beta = matches!(kind, Kind::Ingress | Kind::IngressClass) && ingress::renew(&mut value);
+                self.admit_ours(kind, &value, origin);
+                for problem in self.problems[first..].iter_mut().filter(|_| was_beta) {
+                    problem.field = ingress::beta_field(&problem.field);
+                }
+            }
             Ok(Recognised::PassedOver) => {
                 debug!(file = %origin.file, document = origin.document, kind = header.kind, "passed over");
             }
@@ -220,6 +228,8 @@ pub fn typed(id: &ObjectId, value: &Value, origin: &Origin) -> Result<Written, V
         Kind::BackendTlsPolicy => read(id, value, origin).map(Written::BackendTlsPolicy),
         Kind::Secret => read(id, value, origin).map(Written::Secret).map_err(without_values),
         Kind::ConfigMap => read(id, value, origin).map(Written::ConfigMap),
+        Kind::Ingress => read(id, value, origin).map(Written::Ingress),
+        Kind::IngressClass => read(id, value, origin).map(Written::IngressClass),
     }
 }
 
@@ -247,6 +257,8 @@ fn spec_schema(kind: Kind) -> Option<&'static Value> {
         | Kind::BackendTlsPolicy
         | Kind::Secret
         | Kind::ConfigMap
+        | Kind::Ingress
+        | Kind::IngressClass
         | Kind::Namespace
         | Kind::Node => None,
     }

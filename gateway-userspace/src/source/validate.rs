@@ -7,6 +7,7 @@
 mod custom;
 mod filters;
 mod gateways;
+mod ingresses;
 mod routes;
 
 use std::collections::BTreeSet;
@@ -26,7 +27,7 @@ use super::{ObjectId, Origin, Problem, Written};
 pub use custom::{interval, parse_label, parse_statuses, timeout};
 pub use routes::parse_duration;
 
-/// The VIPs a Service asks for, comma separated, of both families.
+/// The VIPs that a Service, an Ingress or an `IngressClass` asks for, comma separated, of both families.
 pub const ADDRESSES_ANNOTATION: &str = "beeline.dev/addresses";
 /// The algorithm of a Service that is its own frontend.
 pub const ALGORITHM_ANNOTATION: &str = "beeline.dev/algorithm";
@@ -60,6 +61,8 @@ pub fn validate(id: &ObjectId, origin: &Origin, object: &Written) -> Vec<Problem
         | Written::ConfigMap(_) => {}
         Written::AddressPool(pool) => findings.address_pool(pool),
         Written::ClusterLink(link) => findings.cluster_link(link),
+        Written::Ingress(ingress) => findings.ingress(ingress),
+        Written::IngressClass(class) => findings.addresses(&class.metadata),
     }
     findings.problems
 }
@@ -199,9 +202,7 @@ impl Findings<'_> {
         }
 
         let annotation = |key: &str| service.metadata.annotations.as_ref().and_then(|map| map.get(key));
-        for address in annotation(ADDRESSES_ANNOTATION).into_iter().flat_map(|text| text.split(',')) {
-            self.check(format!("metadata.annotations[{ADDRESSES_ANNOTATION}]"), parse_vip(address.trim()));
-        }
+        self.addresses(&service.metadata);
         if let Some(name) = annotation(ALGORITHM_ANNOTATION) {
             self.check(format!("metadata.annotations[{ALGORITHM_ANNOTATION}]"), parse_algorithm(name));
         }
@@ -264,6 +265,13 @@ impl Findings<'_> {
                 self.check(format!("{field}.containerPort"), parse_port(port.container_port.into()));
                 self.protocol(format!("{field}.protocol"), port.protocol.as_ref());
             }
+        }
+    }
+
+    fn addresses(&mut self, metadata: &ObjectMeta) {
+        let list = metadata.annotations.as_ref().and_then(|annotations| annotations.get(ADDRESSES_ANNOTATION));
+        for address in list.into_iter().flat_map(|text| text.split(',')) {
+            self.check(format!("metadata.annotations[{ADDRESSES_ANNOTATION}]"), parse_vip(address.trim()));
         }
     }
 

@@ -7,6 +7,7 @@ use gateway_api::apis::experimental::gateways::{Gateway, GatewayStatus};
 use gateway_api::apis::experimental::referencegrants::ReferenceGrant;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod as KubernetesPod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice as KubernetesSlice;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 
 use super::secret::{WrittenConfigMap, WrittenSecret};
@@ -50,6 +51,10 @@ pub enum Written {
     Secret(Box<WrittenSecret>),
     /// A `ConfigMap`.
     ConfigMap(Box<WrittenConfigMap>),
+    /// An Ingress, in the words of `v1`.
+    Ingress(Box<Ingress>),
+    /// An `IngressClass`.
+    IngressClass(Box<IngressClass>),
 }
 
 /// What `kubectl apply` notes for itself: as long as the object.
@@ -117,6 +122,14 @@ impl Written {
             }
             Self::Secret(secret) => Object::Secret(Secret::from(&*secret).into()),
             Self::ConfigMap(map) => Object::ConfigMap(ConfigMap::from(&*map).into()),
+            Self::Ingress(mut ingress) => {
+                narrow(&mut ingress.metadata);
+                Object::Ingress((*ingress).into())
+            }
+            Self::IngressClass(mut class) => {
+                narrow(&mut class.metadata);
+                Object::IngressClass((*class).into())
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::gateways::OurGateway;
 use super::listeners::{GATEWAY_GROUP, Listener};
-use super::{Report, RouteRef, by_age, references};
+use super::{Report, RouteRef, by_age};
 use crate::source::route::ParentRef;
 use crate::source::{Kind, Name, ObjectId, Objects};
 
@@ -239,7 +239,7 @@ fn listeners(
 
 /// Whether an `HTTPRoute` and a `GRPCRoute` are for one host at a listener.
 fn share_hosts(listener: &Listener<'_>, one: RouteRef<'_>, other: RouteRef<'_>) -> bool {
-    let is_of_requests = [one, other].into_iter().all(references::is_of_requests);
+    let is_of_requests = [one, other].into_iter().all(|route| route.id.kind.is_of_requests());
     if one.id.kind == other.id.kind || !is_of_requests {
         return false;
     }

@@ -16,13 +16,14 @@ use super::attachments::{Attachments, Parent};
 use super::backend_tls::Policies;
 use super::features::features;
 use super::gateways::{self as ours, OurGateway};
+use super::ingresses::Entrance;
 use super::listeners::Listener;
 use super::ownership::Ownership;
 use super::pools::Assignments;
 use super::references::{self, Broken};
 use super::services::{NOT_BALANCED, OurService};
 use super::statuses::{
-    ClassStatus, Condition, ObjectStatus, ParentStatus, RouteStatus, ServiceStatus, Statuses, Truth,
+    ClassStatus, Condition, IngressStatus, ObjectStatus, ParentStatus, RouteStatus, ServiceStatus, Statuses, Truth,
 };
 use super::{Report, RouteRef};
 use crate::source::definitions::NEWEST_MINOR;
@@ -36,6 +37,7 @@ pub(super) struct Facts<'a> {
     pub objects: &'a Objects,
     pub services: &'a [OurService<'a>],
     pub gateways: &'a [OurGateway<'a>],
+    pub entrances: &'a [Entrance<'a>],
     pub attachments: &'a Attachments<'a>,
     pub policies: &'a Policies<'a>,
     pub assignments: &'a Assignments,
@@ -68,6 +70,7 @@ impl<'a> Facts<'a> {
                 .map(|(at, ours)| (ours.name.clone(), self.gateway(at, ours)))
                 .collect(),
             listener_sets: self.listener_sets(),
+            ingresses: self.entrances.iter().flat_map(|entrance| self.ingresses(entrance)).collect(),
             backend_tls_policies: self.backend_tls_policies(),
             gateway_classes: self.classes(),
             routes: self
@@ -88,6 +91,13 @@ impl<'a> Facts<'a> {
         let condition = condition(SERVICE_PROGRAMMED, served(), flaw.clone());
         let generation = generation(service.found.object.metadata.generation);
         ServiceStatus { addresses, event: flaw, status: ObjectStatus { generation, conditions: vec![condition] } }
+    }
+
+    /// Ingresses that share an address have the same status.
+    fn ingresses(&self, entrance: &'a Entrance<'a>) -> Vec<(Name, IngressStatus)> {
+        let ports: Vec<_> = entrance.ports().map(|port| (port, Protocol::TCP)).collect();
+        let status = IngressStatus { addresses: self.addresses(&entrance.id, &ports) };
+        entrance.ingresses.iter().map(|ingress| (ingress.id.name.clone(), status.clone())).collect()
     }
 
     /// The addresses that an object has a port of.

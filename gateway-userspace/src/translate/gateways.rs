@@ -195,7 +195,7 @@ impl<'a> OurGateway<'a> {
             let behind = if !listener.is_of_site() {
                 attachments.served((at, index)).map_or(Behind::Nothing, Behind::Route)
             } else if self.listeners_of_site(port).next().is_some() {
-                Behind::Site(SiteRef { gateway: self, at })
+                Behind::Site(SiteRef::Gateway(self, at))
             } else {
                 Behind::Nothing
             };

@@ -45,7 +45,7 @@ type Ports = BTreeSet<(Protocol, Port)>;
 /// What one owner wants.
 #[derive(Clone, Debug)]
 pub(super) struct Wish<'a> {
-    /// The Gateway or Service.
+    /// The Gateway, Service, Ingress or `IngressClass`.
     pub id: ObjectId,
     pub created: Option<&'a Time>,
     /// Addresses that its spec names, each with the field.

@@ -19,7 +19,7 @@ use crate::model::http::{Picker, ProxyVersion};
 use crate::model::{Group, Service};
 use crate::source::route::{BackendRef, Filter};
 use crate::source::validate::parse_algorithm;
-use crate::source::{Kind, Name, Objects, Upstream};
+use crate::source::{Kind, Name, ObjectId, Objects, Upstream};
 
 pub(super) const UPSTREAM_GROUP: &str = "beeline.dev";
 
@@ -45,10 +45,15 @@ impl Broken {
 
 /// Why references of a route lead nowhere, each with its field. Those are the same on every node and for every frontend.
 pub(super) fn broken_references(objects: &Objects, route: RouteRef<'_>) -> Vec<(String, Broken)> {
-    let resolver = Resolver { objects, route };
+    let resolver = Resolver { objects, route: route.id };
     let references = references(route).into_iter();
     let broken = references.filter_map(|(field, reference)| Some((field, resolver.resolve(reference).err()?)));
     broken.chain(unknown_filters(route)).collect()
+}
+
+/// Why one reference of a route or an Ingress leads nowhere.
+pub(super) fn broken_reference(objects: &Objects, route: &ObjectId, reference: &BackendRef) -> Option<Broken> {
+    Resolver { objects, route }.resolve(reference).err()
 }
 
 /// Filters of somebody else. None is known here, and none is passed over: their requests fail.
@@ -73,7 +78,7 @@ fn unknown_filters(route: RouteRef<'_>) -> Vec<(String, Broken)> {
     unknown.collect()
 }
 
-/// Whether any route names one of these Services.
+/// Whether any route names one of these Services; see `ingresses` for those.
 pub(super) fn lead_to(objects: &Objects, services: &BTreeSet<Name>) -> bool {
     objects.routes.iter().any(|(id, found)| {
         let references = references(RouteRef { id, found }).into_iter();
@@ -84,7 +89,7 @@ pub(super) fn lead_to(objects: &Objects, services: &BTreeSet<Name>) -> bool {
 
 /// What the references of a route lead to: each a Service or an Upstream, and of a Service the name of the port.
 pub(super) fn targets(objects: &Objects, route: RouteRef<'_>) -> BTreeSet<(Kind, Name, Option<String>)> {
-    let resolver = Resolver { objects, route };
+    let resolver = Resolver { objects, route: route.id };
     let resolved = references(route).into_iter().filter_map(|(_, reference)| resolver.resolve(reference).ok());
     let target = |resolved: Resolved<'_>| match resolved.at {
         At::Service(_, port) => (Kind::Service, resolved.name, port.name.clone()),
@@ -96,7 +101,7 @@ pub(super) fn targets(objects: &Objects, route: RouteRef<'_>) -> BTreeSet<(Kind,
 /// Names every reference of a route that leads nowhere.
 pub(super) fn report(route: RouteRef<'_>, broken: &[(String, Broken)], report: &mut Report) {
     let origin = &route.found.origin;
-    if !is_of_requests(route) && route.found.object.spec.rules.len() > 1 {
+    if !route.id.kind.is_of_requests() && route.found.object.spec.rules.len() > 1 {
         let message = "only the first rule is served: put all backendRefs into it, since rules have no conditions here";
         report.add(origin.warning(route.id, "spec.rules[1]", message));
     }
@@ -129,7 +134,7 @@ pub(super) fn served_references(route: RouteRef<'_>) -> &[BackendRef] {
 fn references(route: RouteRef<'_>) -> Vec<(String, &BackendRef)> {
     let mut references = Vec::new();
     let rules = route.found.object.spec.rules.iter().enumerate();
-    for (number, rule) in rules.take(if is_of_requests(route) { usize::MAX } else { 1 }) {
+    for (number, rule) in rules.take(if route.id.kind.is_of_requests() { usize::MAX } else { 1 }) {
         let field = format!("spec.rules[{number}]");
         mirrors(&field, &rule.filters, &mut references);
         for (index, reference) in rule.backend_refs.iter().enumerate() {
@@ -147,11 +152,6 @@ fn mirrors<'a>(field: &str, filters: &'a [Filter], references: &mut Vec<(String,
             references.push((format!("{field}.filters[{index}].requestMirror.backendRef"), &mirror.backend_ref));
         }
     }
-}
-
-/// Whether a route tells requests apart, and not connections.
-pub(super) fn is_of_requests(route: RouteRef<'_>) -> bool {
-    matches!(route.id.kind, Kind::HttpRoute | Kind::GrpcRoute)
 }
 
 /// What a reference may mean: a Service or an Upstream.
@@ -211,13 +211,14 @@ impl Resolved<'_> {
 /// Follows references, as far as every node and frontend must come to the same.
 struct Resolver<'a> {
     objects: &'a Objects,
-    route: RouteRef<'a>,
+    /// The route, or the Ingress.
+    route: &'a ObjectId,
 }
 
 impl<'a> Resolver<'a> {
     fn resolve(&self, reference: &BackendRef) -> Result<Resolved<'a>, Broken> {
-        let kind = self.route.id.kind;
-        match Target::of(reference, &self.route.id.name.namespace) {
+        let kind = self.route.kind;
+        match Target::of(reference, &self.route.name.namespace) {
             Some(Target { kind: Kind::Upstream, name }) => {
                 self.may_reach(UPSTREAM_GROUP, Kind::Upstream, &name)?;
                 let found = self.objects.upstreams.get(&name);
@@ -248,12 +249,12 @@ impl<'a> Resolver<'a> {
     }
 
     fn protocol(&self) -> Protocol {
-        transport(self.route.id.kind)
+        transport(self.route.kind)
     }
 
     /// Another namespace's target needs a grant over there.
     fn may_reach(&self, group: &str, kind: Kind, name: &Name) -> Result<(), Broken> {
-        let id = self.route.id;
+        let id = self.route;
         let from = Party { group: GATEWAY_GROUP, kind: id.kind, namespace: &id.name.namespace };
         if is_granted(self.objects, from, group, kind, name) {
             return Ok(());
@@ -318,7 +319,7 @@ pub(super) struct Groups<'a> {
 
 impl<'a> Groups<'a> {
     pub fn new(clusters: Clusters<'a>, route: RouteRef<'a>, family: Family) -> Self {
-        let resolver = Resolver { objects: clusters.here.objects, route };
+        let resolver = Resolver { objects: clusters.here.objects, route: route.id };
         Self { clusters, resolver, view: View { cluster: clusters.here, family }, taken: BTreeSet::new() }
     }
 
@@ -335,7 +336,7 @@ impl<'a> Groups<'a> {
             }
             Err(_) => BTreeMap::new(),
         };
-        let target = Target::of(reference, &self.resolver.route.id.name.namespace);
+        let target = Target::of(reference, &self.resolver.route.name.namespace);
         let group = Group {
             reference: unique(&mut self.taken, label(reference, target.as_ref())),
             weight: u32::try_from(reference.weight.unwrap_or(1)).unwrap_or(0),
@@ -395,7 +396,8 @@ pub(super) fn missing_grant(from: Kind, from_namespace: &str, kind: Kind, name: 
     )
 }
 
-fn missing(objects: &Objects, kind: Kind, name: &Name) -> Broken {
+/// What is wrong with a reference to something that is not there.
+pub(super) fn missing(objects: &Objects, kind: Kind, name: &Name) -> Broken {
     if objects.is_rejected(kind, name) {
         let broken = broken("name", "BackendNotFound", format!("{kind} {name} has an error of its own: correct it"));
         return broken.told_if(true);

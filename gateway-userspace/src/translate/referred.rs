@@ -1,4 +1,5 @@
-//! Which Secrets and `ConfigMap`s are asked for: those that TLS of Gateways of ours is made of, and no others.
+//! Which Secrets and `ConfigMap`s are asked for: those that TLS of Gateways and Ingresses of ours is
+//! made of, and no others.
 //!
 //! A reference to another namespace counts only if that allows it. So nobody makes the agent read what it may not use.
 
@@ -7,13 +8,15 @@ use std::collections::BTreeSet;
 use gateway_api::apis::experimental::gateways::{Gateway, GatewayListeners};
 
 use super::gateways::is_ours;
+use super::ingresses;
 use super::listener_sets;
 use super::listeners::GATEWAY_GROUP;
 use super::references::{Party, is_granted};
 use crate::source::{Kind, Name, ObjectId, Objects};
 
-/// The Secrets and `ConfigMap`s that something refers to, and may.
-pub fn referred(objects: &Objects) -> BTreeSet<ObjectId> {
+/// The Secrets and `ConfigMap`s that something refers to, and may. Whether Tencent's annotation is followed decides which
+/// Ingresses are ours.
+pub fn referred(objects: &Objects, adopts_tencent: bool) -> BTreeSet<ObjectId> {
     let mut asked = Asked { objects, found: BTreeSet::new() };
     let mut sets = listener_sets::by_gateway(objects);
     for (name, found) in objects.gateways.iter().filter(|(_, found)| is_ours(objects, &found.object)) {
@@ -29,6 +32,8 @@ pub fn referred(objects: &Objects) -> BTreeSet<ObjectId> {
             asked.add(Kind::BackendTlsPolicy, &name.namespace, kind, None, &reference.name);
         }
     }
+    let of_ingresses = ingresses::secrets(objects, adopts_tencent);
+    asked.found.extend(of_ingresses.map(|name| ObjectId { kind: Kind::Secret, name }));
     asked.found
 }
 
@@ -117,15 +122,44 @@ spec:
   targetRefs: [{group: '', kind: Service, name: web}]
   validation: {hostname: web.example, caCertificateRefs: [{group: '', kind: ConfigMap, name: ca}]}
 ";
+    const INGRESSES: &str = "---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: web, namespace: shop}
+spec:
+  ingressClassName: beeline
+  tls: [{hosts: [a.example], secretName: ingress}, {hosts: [b.example]}]
+  rules: [{host: a.example}]
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: direct
+  namespace: shop
+  annotations: {ingress.cloud.tencent.com/direct-access: 'true', kubernetes.io/ingress.class: qcloud}
+spec:
+  tls: [{secretName: direct}]
+  rules: [{host: a.example}]
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: others, namespace: shop}
+spec:
+  ingressClassName: nginx
+  tls: [{secretName: others}]
+  rules: [{host: a.example}]
+";
 
     #[test]
     fn only_what_something_of_ours_refers_to_and_may_is_asked_for() {
-        let names = |objects: &Objects| referred(objects).iter().map(ToString::to_string).collect::<Vec<_>>();
+        let names = |objects: &Objects| referred(objects, true).iter().map(ToString::to_string).collect::<Vec<_>>();
 
         assert_eq!(
-            names(&objects(GATEWAY)),
+            names(&objects(&[GATEWAY, INGRESSES].concat())),
             [
                 "Secret open/near",
+                "Secret shop/direct",
+                "Secret shop/ingress",
                 "Secret shop/more",
                 "Secret shop/shown",
                 "Secret shop/web",
@@ -135,5 +169,7 @@ spec:
         );
         let of_others = GATEWAY.replace("gatewayClassName: beeline", "gatewayClassName: other");
         assert_eq!(names(&objects(&of_others)), ["ConfigMap shop/ca"]);
+        let not_adopted = referred(&objects(INGRESSES), false);
+        assert_eq!(not_adopted.iter().map(ToString::to_string).collect::<Vec<_>>(), ["Secret shop/ingress"]);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::endpoints::{Cluster, protocol_of};
 use super::services::{self, ServiceFrontend};
-use super::{Given, Options, Statuses, references, upstreams};
+use super::{Given, Options, Statuses, ingresses, references, upstreams};
 use crate::model::Model;
 use crate::source::validate::parse_port;
 use crate::source::{Name, Objects};
@@ -43,7 +43,10 @@ pub fn are_as_said(last: Last<'_>, objects: &Objects, options: &Options, changed
 /// The model after nothing but the slices of these Services changed; nothing if all must be translated anew, because
 /// somebody else than these Services themselves leads to their endpoints.
 pub fn refreshed(model: &Model, objects: &Objects, options: &Options, changed: &BTreeSet<Name>) -> Option<Model> {
-    if changed.len() > MOST_SERVICES || references::lead_to(objects, changed) || upstreams::lead_to(objects, changed) {
+    if changed.len() > MOST_SERVICES || references::lead_to(objects, changed) {
+        return None;
+    }
+    if upstreams::lead_to(objects, changed) || ingresses::lead_to(objects, changed) {
         return None;
     }
     let cluster = Cluster::of_services(objects, options.node.as_deref(), changed);

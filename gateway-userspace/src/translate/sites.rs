@@ -4,6 +4,7 @@
 //! connections is left out, so that what it would have taken meets the next best one or nobody.
 
 mod filters;
+mod ingresses;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use self::rules::Backends;
 use super::attachments::Attachments;
 use super::backend_tls::Policies;
 use super::endpoints::Family;
+use super::gateways::OurGateway;
 use super::listeners::{Listener, Speech};
 use super::upstreams::Clusters;
 use super::{RouteRef, SiteRef};
@@ -36,7 +38,13 @@ type Made = BTreeMap<(ObjectId, Vec<Hostname>), Arc<Route>>;
 impl<'a> Sites<'a> {
     /// What the HTTP layer does with a frontend.
     pub fn site(self, key: FrontendKey, site: SiteRef<'a>) -> Site {
-        let gateway = site.gateway;
+        match site {
+            SiteRef::Gateway(gateway, at) => self.of_gateway(key, gateway, at),
+            SiteRef::Ingresses(entrance) => ingresses::site(self, key, entrance),
+        }
+    }
+
+    fn of_gateway(self, key: FrontendKey, gateway: &OurGateway<'a>, at: usize) -> Site {
         let mut made = Made::new();
         let client_certificate = gateway.client_certificate.as_ref().and_then(|found| found.as_ref().ok());
         let backends = Backends {
@@ -46,7 +54,7 @@ impl<'a> Sites<'a> {
             client_certificate,
         };
         let listeners = gateway.listeners_of_site(key.port).filter_map(|(index, listener)| {
-            let routes = self.attachments.routes((site.at, index));
+            let routes = self.attachments.routes((at, index));
             let handling = match listener.speech? {
                 Speech::Http => Handling::Http(http_routes(&backends, listener, routes, &mut made)),
                 Speech::Https => {

@@ -26,6 +26,8 @@ pub struct Statuses {
     pub backend_tls_policies: BTreeMap<Name, RouteStatus>,
     /// Routes with a parent of ours; a route that lost its last one is mentioned with none.
     pub routes: BTreeMap<ObjectId, RouteStatus>,
+    /// Ingresses of ours.
+    pub ingresses: BTreeMap<Name, IngressStatus>,
     /// All Upstreams.
     pub upstreams: BTreeMap<Name, UpstreamStatus>,
     /// All `AddressPool`s.
@@ -87,6 +89,13 @@ pub struct ServiceStatus {
     pub event: Option<(&'static str, String)>,
     /// Its conditions.
     pub status: ObjectStatus,
+}
+
+/// An Ingress.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IngressStatus {
+    /// The addresses it has, for `status.loadBalancer.ingress`.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// A Gateway.

@@ -4,6 +4,7 @@ mod announce;
 mod conflicts;
 mod endpoints;
 mod examples;
+mod ingresses;
 mod linked;
 mod nodes;
 mod refresh;

@@ -19,8 +19,7 @@ impl Tongue {
     /// Of a Service's port (Kubernetes, "Application protocol"; GEP-1911).
     pub fn of_service(route: Kind, name: &Name, service: &Service, port: &ServicePort) -> Result<Self, Broken> {
         let plain = if route == Kind::GrpcRoute { Speech::Http2 } else { Speech::Http };
-        let is_of_requests = matches!(route, Kind::HttpRoute | Kind::GrpcRoute);
-        let Some(stated) = port.app_protocol.as_deref().filter(|_| is_of_requests) else {
+        let Some(stated) = port.app_protocol.as_deref().filter(|_| route.is_of_requests()) else {
             return Ok(Self { speech: plain, secured: None });
         };
         // Names that IANA knows are written as they are; case does not count there.
@@ -28,12 +27,12 @@ impl Tongue {
             "http" | "tcp" => (plain, false),
             "https" | "tls" => (plain, true),
             "kubernetes.io/h2c" | "h2c" | "grpc" => (Speech::Http2, false),
-            "kubernetes.io/ws" if route == Kind::HttpRoute => (Speech::WebSocket, false),
-            "kubernetes.io/wss" if route == Kind::HttpRoute => (Speech::WebSocket, true),
+            "kubernetes.io/ws" if route != Kind::GrpcRoute => (Speech::WebSocket, false),
+            "kubernetes.io/wss" if route != Kind::GrpcRoute => (Speech::WebSocket, true),
             _ => {
                 let message = format!(
-                    "port {} of Service {name} has appProtocol `{stated}`, which a {route} cannot speak: use http, https \
-                     or kubernetes.io/h2c, or kubernetes.io/ws and wss for an HTTPRoute",
+                    "port {} of Service {name} has appProtocol `{stated}`, which the {route} cannot speak: use http, \
+                     https or kubernetes.io/h2c, or kubernetes.io/ws and wss where it is not gRPC",
                     port.port
                 );
                 return Err(broken("port", "UnsupportedProtocol", message));
@@ -48,16 +47,15 @@ impl Tongue {
     pub fn of_upstream(route: Kind, name: &Name, upstream: &Upstream) -> Result<Self, Broken> {
         let plain = if route == Kind::GrpcRoute { Speech::Http2 } else { Speech::Http };
         let stated = upstream.spec.backend_type.as_deref();
-        let is_of_requests = matches!(route, Kind::HttpRoute | Kind::GrpcRoute);
         let fits = match stated {
             None => true,
             Some("UDP") => transport(route) == Protocol::UDP,
-            Some("TCP") => transport(route) == Protocol::TCP && !is_of_requests,
+            Some("TCP") => transport(route) == Protocol::TCP && !route.is_of_requests(),
             Some(_) => transport(route) == Protocol::TCP,
         };
         if !fits {
             let (kind, carrier) = (stated.unwrap_or_default(), transport(route));
-            let carrier = if is_of_requests { format!("a {route}") } else { carrier.to_string() };
+            let carrier = if route.is_of_requests() { format!("the {route}") } else { carrier.to_string() };
             let message = format!("Upstream {name} has backendType {kind}, which {carrier} does not carry");
             return Err(broken("name", "UnsupportedProtocol", message));
         }

@@ -161,7 +161,7 @@ fn has_name(der: &CertificateDer<'_>, parsed: &ParsedCertificate<'_>, name: &Sub
         SubjectName::Hostname(Hostname::Exact(host)) => {
             ServerName::try_from(&**host).is_ok_and(|host| verify_server_name(parsed, &host).is_ok())
         }
-        SubjectName::Hostname(wildcard @ Hostname::Wildcard(_)) => {
+        SubjectName::Hostname(wildcard @ (Hostname::Wildcard(_) | Hostname::OneLabel(_))) => {
             certificate.valid_dns_names().any(|host| Hostname::parse(host) == *wildcard)
         }
         SubjectName::Uri(uri) => certificate.valid_uri_names().any(|found| found == uri),

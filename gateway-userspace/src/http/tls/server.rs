@@ -82,19 +82,17 @@ struct Named {
 impl Named {
     fn new(key: Arc<CertifiedKey>) -> Self {
         let certificate = key.cert.first().and_then(|leaf| webpki::EndEntityCert::try_from(leaf).ok());
-        let names =
-            certificate.iter().flat_map(|certificate| certificate.valid_dns_names()).map(Hostname::parse).collect();
+        let names = certificate
+            .iter()
+            .flat_map(|certificate| certificate.valid_dns_names())
+            .map(Hostname::parse_narrow)
+            .collect();
         Self { names, key }
     }
 
-    /// How well it is for a name. A wildcard in a certificate stands for one label (RFC 9525, 6.3).
+    /// Whether it is for a name. A wildcard in a certificate stands for one label (RFC 9525, 6.3).
     fn fits(&self, server_name: &str) -> bool {
-        self.names.iter().any(|name| match name {
-            Hostname::Exact(exact) => **exact == *server_name,
-            Hostname::Wildcard(suffix) => {
-                server_name.split_once('.').is_some_and(|(_, rest)| suffix.strip_prefix('.') == Some(rest))
-            }
-        })
+        self.names.iter().any(|name| name.covers(server_name))
     }
 }
 

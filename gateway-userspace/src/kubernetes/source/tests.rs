@@ -25,7 +25,12 @@ fn source(server: &Server) -> KubernetesSource {
         "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
     });
     fs::write(&path, config.to_string()).unwrap();
-    let settings = Settings { kubeconfig: Some(path), node: "n1".into(), namespace: "beeline".into() };
+    let settings = Settings {
+        kubeconfig: Some(path),
+        node: "n1".into(),
+        namespace: "beeline".into(),
+        adopt_tencent_annotations: false,
+    };
     KubernetesSource::start(&settings).unwrap()
 }
 
@@ -73,7 +78,12 @@ async fn dropping_the_source_ends_its_thread() {
 
 #[test]
 fn without_a_way_to_the_server_it_says_what_to_do() {
-    let settings = Settings { kubeconfig: Some("/nowhere".into()), node: "n1".into(), namespace: "beeline".into() };
+    let settings = Settings {
+        kubeconfig: Some("/nowhere".into()),
+        node: "n1".into(),
+        namespace: "beeline".into(),
+        adopt_tencent_annotations: false,
+    };
 
     let error = KubernetesSource::start(&settings).err().unwrap();
 

@@ -10,8 +10,8 @@ use crate::kubernetes::Facts;
 use crate::source::reported::{self, BackendStatus};
 use crate::source::{Kind, ObjectId};
 use crate::translate::statuses::{
-    ClassStatus, Condition, GatewayStatus, LinkStatus, ListenerSetStatus, ListenerStatus, ObjectStatus, PoolStatus,
-    ServiceStatus, UpstreamStatus,
+    ClassStatus, Condition, GatewayStatus, IngressStatus, LinkStatus, ListenerSetStatus, ListenerStatus, ObjectStatus,
+    PoolStatus, ServiceStatus, UpstreamStatus,
 };
 
 /// How long a condition's message may be.
@@ -27,6 +27,7 @@ pub(super) fn status(facts: &Facts, id: &ObjectId, seen: &Value, now: &Time) -> 
         Kind::Gateway => statuses.gateways.get(name).map(|status| past.gateway(status)),
         Kind::GatewayClass => statuses.gateway_classes.get(name).map(|class| past.class(class)),
         Kind::ListenerSet => statuses.listener_sets.get(name).map(|status| past.listener_set(status)),
+        Kind::Ingress => statuses.ingresses.get(name).map(ingress),
         Kind::Upstream => statuses.upstreams.get(name).map(|status| value(&past.upstream(status))),
         Kind::AddressPool => statuses.address_pools.get(name).map(|status| value(&past.pool(status))),
         Kind::ClusterLink => statuses.cluster_links.get(name).map(|status| value(&past.link(status))),
@@ -41,6 +42,7 @@ pub(super) fn status(facts: &Facts, id: &ObjectId, seen: &Value, now: &Time) -> 
         | Kind::BackendTlsPolicy
         | Kind::Secret
         | Kind::ConfigMap
+        | Kind::IngressClass
         | Kind::Namespace
         | Kind::Node => None,
     }
@@ -155,6 +157,12 @@ impl Past<'_> {
     fn link(self, LinkStatus { status, services }: &LinkStatus) -> reported::ClusterLinkStatus {
         reported::ClusterLinkStatus { conditions: self.of_object(status), services: count(*services as u64) }
     }
+}
+
+/// An Ingress has neither conditions nor `ipMode`.
+fn ingress(IngressStatus { addresses }: &IngressStatus) -> Value {
+    let ingress: Vec<Value> = addresses.iter().map(|address| json!({ "ip": address.to_string() })).collect();
+    json!({ "loadBalancer": { "ingress": ingress } })
 }
 
 /// As far as 63 bits can count.

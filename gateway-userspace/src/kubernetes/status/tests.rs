@@ -54,6 +54,7 @@ impl Agent {
             (Kind::Service, "/api/v1/services"),
             (Kind::Upstream, "/apis/beeline.dev/v1alpha1/upstreams"),
             (Kind::TcpRoute, "/apis/gateway.networking.k8s.io/v1/tcproutes"),
+            (Kind::Ingress, "/apis/networking.k8s.io/v1/ingresses"),
             (Kind::GatewayClass, "/apis/gateway.networking.k8s.io/v1/gatewayclasses"),
         ];
         let origin = Origin { file: "".into(), document: 0, line: 0 };

@@ -255,6 +255,7 @@ fn changes(before: &Facts, after: &Facts) -> BTreeSet<ObjectId> {
     mark(Kind::Service, differing(&before.services, &after.services).collect());
     mark(Kind::Gateway, differing(&before.gateways, &after.gateways).collect());
     mark(Kind::GatewayClass, differing(&before.gateway_classes, &after.gateway_classes).collect());
+    mark(Kind::Ingress, differing(&before.ingresses, &after.ingresses).collect());
     mark(Kind::ListenerSet, differing(&before.listener_sets, &after.listener_sets).collect());
     let policies = differing(&before.backend_tls_policies, &after.backend_tls_policies);
     mark(Kind::BackendTlsPolicy, policies.collect());

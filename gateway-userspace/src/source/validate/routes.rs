@@ -21,7 +21,7 @@ impl Findings<'_> {
             }
         }
         let kind = self.id.kind;
-        let is_of_requests = is_of_requests(kind);
+        let is_of_requests = kind.is_of_requests();
         if !is_of_requests && kind != Kind::TlsRoute && !spec.hostnames.is_empty() {
             self.error("spec.hostnames", format!("a {kind} has no hostnames: remove them or use a TLSRoute"));
         }
@@ -153,16 +153,7 @@ impl Findings<'_> {
         if path.kind.as_deref() == Some("RegularExpression") {
             return;
         }
-        let odd = ["//", "/./", "/../", "%2f", "%2F", "#"].into_iter().find(|odd| value.contains(odd));
-        let odd = odd.or_else(|| ["/..", "/."].into_iter().find(|odd| value.ends_with(odd)));
-        if !value.starts_with('/') {
-            self.error(format!("{field}.value"), format!("`{value}` is not a path: begin it with /"));
-        } else if let Some(odd) = odd {
-            self.error(
-                format!("{field}.value"),
-                format!("`{value}` has `{odd}` in it, which no request keeps: remove it"),
-            );
-        }
+        self.check(format!("{field}.value"), parse_path(value));
     }
 
     /// A reference without its filters.
@@ -176,7 +167,7 @@ impl Findings<'_> {
             let message = format!("{weight} is not a weight: use 0 to {MAX_REFERENCE_WEIGHT}");
             self.error(format!("{field}.weight"), message);
         }
-        if !reference.filters.is_empty() && !is_of_requests(self.id.kind) {
+        if !reference.filters.is_empty() && !self.id.kind.is_of_requests() {
             self.error(format!("{field}.filters"), format!("a {} has none: remove them", self.id.kind));
         }
     }
@@ -190,10 +181,6 @@ impl Findings<'_> {
             }
         }
     }
-}
-
-const fn is_of_requests(kind: Kind) -> bool {
-    matches!(kind, Kind::HttpRoute | Kind::GrpcRoute)
 }
 
 /// A duration as Gateway API writes it (GEP-2257), or what is wrong with it.
@@ -220,6 +207,19 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         parts += 1;
     }
     if parts == 0 { Err(wrong()) } else { Ok(sum) }
+}
+
+/// A path that a request may have, or what is wrong with it.
+pub(super) fn parse_path(text: &str) -> Result<(), String> {
+    if !text.starts_with('/') {
+        return Err(format!("`{text}` is not a path: begin it with /"));
+    }
+    let odd = ["//", "/./", "/../", "%2f", "%2F", "#"].into_iter().find(|odd| text.contains(odd));
+    let odd = odd.or_else(|| ["/..", "/."].into_iter().find(|odd| text.ends_with(odd)));
+    match odd {
+        Some(odd) => Err(format!("`{text}` has `{odd}` in it, which no request keeps: remove it")),
+        None => Ok(()),
+    }
 }
 
 /// The name of a header or query parameter, or what is wrong with it (RFC 9110 section 5.6.2).

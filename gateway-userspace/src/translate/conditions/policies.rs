@@ -37,7 +37,7 @@ impl Facts<'_> {
         for (route, parents) in &self.attachments.parents {
             let attached = parents.iter().filter(|parent| parent.listeners.is_ok()).map(|parent| parent.gateway);
             let gateways: BTreeSet<usize> = attached.collect();
-            if gateways.is_empty() || !references::is_of_requests(*route) {
+            if gateways.is_empty() || !route.id.kind.is_of_requests() {
                 continue;
             }
             let targets = references::targets(self.objects, *route);

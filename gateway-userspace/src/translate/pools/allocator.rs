@@ -162,8 +162,8 @@ impl<'a> Allocator<'a> {
         });
         (!is_open).then(|| {
             format!(
-                "{address} is in no AddressPool that is open to namespace `{namespace}`: use an address of one, or none to \
-                 get one"
+                "{address} is in no AddressPool that is open to {}: use an address of one, or none to get one",
+                audience(namespace)
             )
         })
     }
@@ -253,7 +253,8 @@ impl<'a> Allocator<'a> {
         let exhausted: Vec<String> = open.filter_map(names).collect();
         if exhausted.is_empty() {
             return format!(
-                "no AddressPool with {families} is open to namespace `{namespace}`: create one, or name a VIP"
+                "no AddressPool with {families} is open to {}: create one, or name a VIP",
+                audience(namespace)
             );
         }
         let several = if exhausted.len() == 1 { "" } else { "s" };
@@ -293,6 +294,11 @@ fn open_pools(objects: &Objects, pools: &Pools<'_>, namespace: &str) -> Vec<usiz
     let is_open =
         |pool: &Pool<'_>| pool.conflict.is_none() && pool.selector().is_none_or(|selector| matches(selector, &labels));
     pools.pools.iter().enumerate().filter(|(_, pool)| is_open(pool)).map(|(index, _)| index).collect()
+}
+
+/// For whom an owner wants an address: one without a namespace wants it for all of them.
+fn audience(namespace: &str) -> String {
+    if namespace.is_empty() { "all namespaces".to_string() } else { format!("namespace `{namespace}`") }
 }
 
 fn sharers<'a>(wish: &Wish<'a>) -> Option<Sharers<'a>> {

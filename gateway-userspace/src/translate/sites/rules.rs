@@ -17,7 +17,7 @@ use crate::source::{Kind, Name};
 use crate::translate::RouteRef;
 use crate::translate::backend_tls::Policies;
 use crate::translate::endpoints::Family;
-use crate::translate::references::{At, Groups, Resolved, served_references};
+use crate::translate::references::{At, Broken, Groups, Resolved, served_references};
 use crate::translate::tongue::Tongue;
 use crate::translate::upstreams::{Clusters, health_check};
 
@@ -77,7 +77,7 @@ impl<'a> Backends<'a> {
         let (group, resolved) = groups.group(reference);
         let mut backend = BackendRef {
             group,
-            is_broken: resolved.is_err(),
+            is_broken: resolved.as_ref().is_err_and(|broken| !is_only_missing(route.id.kind, broken)),
             picker: Picker::default(),
             filters: filters(self, route, &reference.filters),
             speech: crate::model::http::Speech::default(),
@@ -96,7 +96,7 @@ impl<'a> Backends<'a> {
 
     /// Says what is spoken with backends, and whether within TLS. Connections go on as they are.
     fn equip(&self, route: Kind, Resolved { name, at }: &Resolved<'_>, backend: &mut BackendRef) {
-        if !matches!(route, Kind::HttpRoute | Kind::GrpcRoute) {
+        if !route.is_of_requests() {
             return;
         }
         let (tongue, kind, port) = match at {
@@ -119,6 +119,12 @@ impl<'a> Backends<'a> {
             None => tls,
         });
     }
+}
+
+/// Whether a backend is no more than not there, at present. Gateway API wants a 500 for that, too; of an Ingress such a
+/// backend is one that nobody is ready behind.
+fn is_only_missing(route: Kind, broken: &Broken) -> bool {
+    route == Kind::Ingress && broken.reason == "BackendNotFound"
 }
 
 /// TLS to a backend of which only itself says that it speaks it: the host's authorities have to know it.

@@ -52,6 +52,9 @@ fn everything(translation: &Translation) -> String {
         writeln!(out, "ListenerSet {name}{}", conditions(&set.status.conditions)).unwrap();
         out += &listeners(&set.listeners);
     }
+    for (name, ingress) in &translation.statuses.ingresses {
+        writeln!(out, "Ingress {name} at {:?}", ingress.addresses).unwrap();
+    }
     for (id, route) in &translation.statuses.routes {
         out += &parents(&id.to_string(), &route.parents);
     }
@@ -68,14 +71,18 @@ fn pem(text: &str) -> String {
     text.trim_end().replace('\n', "\n    ")
 }
 
+/// The manifests of a folder.
+pub(super) fn manifests(folder: &Path) -> String {
+    let text = fs::read_to_string(folder.join("manifests.yaml")).unwrap();
+    text.replace("@CERTIFICATE@", &pem(CERTIFICATE)).replace("@KEY@", &pem(KEY))
+}
+
 fn play(folder: &Path) -> Result<(), String> {
-    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
-    let manifests = read("manifests.yaml").replace("@CERTIFICATE@", &pem(CERTIFICATE)).replace("@KEY@", &pem(KEY));
-    let actual = everything(&translated(&manifests));
+    let actual = everything(&translated(&manifests(folder)));
     if env::var_os("BLESS").is_some() {
         fs::write(folder.join("expected.txt"), &actual).unwrap();
     }
-    let expected = read("expected.txt");
+    let expected = fs::read_to_string(folder.join("expected.txt")).unwrap_or_default();
     if expected == actual { Ok(()) } else { Err(format!("expected\n{expected}\nbut it is\n{actual}")) }
 }
 

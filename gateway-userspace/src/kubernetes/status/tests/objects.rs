@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::source::Problem;
-use crate::translate::statuses::{ClassStatus, ParentRef, ParentStatus, RouteStatus, ServiceStatus};
+use crate::translate::statuses::{ClassStatus, IngressStatus, ParentRef, ParentStatus, RouteStatus, ServiceStatus};
 
 const ROUTE: &str = "/apis/gateway.networking.k8s.io/v1/namespaces/shop/tcproutes/a";
 
@@ -81,6 +81,27 @@ async fn a_service_that_is_no_longer_ours_loses_what_we_wrote_and_nothing_else()
 
     assert_eq!(status_of(&server, SERVICE)["conditions"], json!([theirs]));
     assert_eq!(server.writes("services/a/status"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ingress_has_its_addresses_for_as_long_as_it_is_ours() {
+    const INGRESS: &str = "/apis/networking.k8s.io/v1/namespaces/shop/ingresses/a";
+    let server = FakeServer::default();
+    server.put(INGRESS, json!({ "metadata": {}, "spec": { "rules": [{ "host": "shop.example" }] } }));
+    let a = Agent::start(&server, "a");
+    let mut ours = facts();
+    let status = IngressStatus { addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()] };
+    Arc::make_mut(&mut ours.statuses).ingresses.insert(Name::new("shop", "a"), status);
+
+    a.status.publish(ours);
+    a.until("it is written", || !status_of(&server, INGRESS)["loadBalancer"].is_null()).await;
+    let ingress = status_of(&server, INGRESS)["loadBalancer"]["ingress"].clone();
+    assert_eq!(ingress, json!([{ "ip": "192.0.2.1" }, { "ip": "2001:db8::1" }]));
+
+    a.status.publish(facts());
+    a.until("it is taken back", || status_of(&server, INGRESS)["loadBalancer"].is_null()).await;
+    a.rest(Duration::from_mins(1)).await;
+    assert_eq!(server.writes("ingresses/a/status"), 2);
 }
 
 #[tokio::test(start_paused = true)]
