@@ -172,19 +172,19 @@ impl Client {
     }
 
     async fn ask(&self, sender: &mut Option<Sender>, connections: &mut u64) -> io::Result<()> {
-        let mut kept = sender.take();
-        if let Some(open) = &mut kept
-            && !open.is_ready().await
-        {
-            kept = None;
-        }
-        let mut open = if let Some(open) = kept {
-            open
+        let kept = sender.take();
+        let answered = match kept {
+            Some(mut open) => open.send(&self.load).await.map_err(said)?.map(|response| (open, response)),
+            None => None,
+        };
+        let (open, response) = if let Some(answered) = answered {
+            answered
         } else {
             *connections += 1;
-            Sender::connect(&self.load).await?
+            let mut open = Sender::connect(&self.load).await?;
+            let response = open.send(&self.load).await.map_err(said)?;
+            (open, response.ok_or_else(|| io::Error::other("a new connection took no request"))?)
         };
-        let response = open.send(&self.load).await.map_err(said)?;
         let (status, is_last) =
             (response.status(), response.headers().get(CONNECTION).is_some_and(|value| value == "close"));
         response.into_body().collect().await.map_err(said)?;
@@ -227,18 +227,25 @@ impl Sender {
         }
     }
 
-    /// Whether it takes another request.
-    async fn is_ready(&mut self) -> bool {
-        match self {
-            Self::Http1(sender) => sender.ready().await.is_ok() && !sender.is_closed(),
-            Self::Http2(sender) => sender.ready().await.is_ok() && !sender.is_closed(),
+    /// Sends a request, and gives the answer; nothing if the connection was closed before a byte of it was sent.
+    async fn send(&mut self, load: &Load) -> hyper::Result<Option<Response<Incoming>>> {
+        let is_ready = match self {
+            Self::Http1(sender) => sender.ready().await.is_ok(),
+            Self::Http2(sender) => sender.ready().await.is_ok(),
+        };
+        if !is_ready {
+            return Ok(None);
         }
-    }
-
-    async fn send(&mut self, load: &Load) -> hyper::Result<Response<Incoming>> {
-        match self {
-            Self::Http1(sender) => sender.send_request(load.request.clone()).await,
-            Self::Http2(sender) => sender.send_request(load.request.clone()).await,
+        let sent = match self {
+            Self::Http1(sender) => sender.try_send_request(load.request.clone()).await,
+            Self::Http2(sender) => sender.try_send_request(load.request.clone()).await,
+        };
+        match sent {
+            Ok(response) => Ok(Some(response)),
+            Err(mut error) => match error.take_message() {
+                Some(_unsent) => Ok(None),
+                None => Err(error.into_error()),
+            },
         }
     }
 }

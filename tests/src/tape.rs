@@ -25,8 +25,8 @@ impl<'a> Tape<'a> {
     }
 
     /// One of these.
-    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[usize::from(self.byte()) % of.len()]
+    pub fn pick<T: Clone>(&mut self, of: &[T]) -> T {
+        of[usize::from(self.byte()) % of.len()].clone()
     }
 
     /// True in one of `among` cases, and not at the tape's end.

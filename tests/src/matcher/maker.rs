@@ -68,7 +68,8 @@ pub fn site(tape: &mut Tape<'_>) -> Site {
 }
 
 fn hostname(tape: &mut Tape<'_>) -> Hostname {
-    Hostname::parse(tape.pick(&HOSTNAMES))
+    let written = tape.pick(&HOSTNAMES);
+    if tape.rarely(4) { Hostname::parse_narrow(written) } else { Hostname::parse(written) }
 }
 
 fn route(tape: &mut Tape<'_>, number: usize) -> Arc<Route> {

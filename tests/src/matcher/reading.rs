@@ -60,12 +60,13 @@ pub fn routes(listener: &Listener) -> &[Arc<Route>] {
     }
 }
 
-/// The better, the larger: a name, then the longer wildcard, then every host.
-fn specificity(hostname: Option<&Hostname>) -> (u8, usize) {
+/// The better, the larger: a name, then the longer wildcard, then of two as long that for one label, then every host.
+fn specificity(hostname: Option<&Hostname>) -> (u8, usize, bool) {
     match hostname {
-        Some(Hostname::Exact(name)) => (2, name.len()),
-        Some(Hostname::Wildcard(suffix)) => (1, suffix.len()),
-        None => (0, 0),
+        Some(Hostname::Exact(name)) => (2, name.len(), true),
+        Some(Hostname::OneLabel(suffix)) => (1, suffix.len(), true),
+        Some(Hostname::Wildcard(suffix)) => (1, suffix.len(), false),
+        None => (0, 0, false),
     }
 }
 
@@ -74,10 +75,13 @@ fn covers(hostname: Option<&Hostname>, host: &str) -> bool {
         None => true,
         Some(Hostname::Exact(name)) => **name == *host,
         Some(Hostname::Wildcard(suffix)) => host.strip_suffix(&**suffix).is_some_and(|labels| !labels.is_empty()),
+        Some(Hostname::OneLabel(suffix)) => {
+            host.strip_suffix(&**suffix).is_some_and(|labels| labels.split('.').count() == 1 && !labels.is_empty())
+        }
     }
 }
 
-fn best_hostname(route: &Route, host: &str) -> Option<(u8, usize)> {
+fn best_hostname(route: &Route, host: &str) -> Option<(u8, usize, bool)> {
     if route.hostnames.is_empty() {
         return Some(specificity(None));
     }
@@ -88,13 +92,13 @@ fn best_hostname(route: &Route, host: &str) -> Option<(u8, usize)> {
 /// The better, the larger. A gRPC match is as good as the path that it stands for.
 fn rank(written: &Match) -> impl Ord + Copy + use<> {
     let (kind, length, grpc_method) = match &written.path {
-        PathMatch::Exact(_) => (2, 0, 0),
         PathMatch::Regex(expression) => (1, expression.len(), 0),
         PathMatch::Prefix(prefix) => (0, prefix.trim_end_matches('/').len(), 0),
         PathMatch::Grpc { service: None, method: None } => (0, 0, 0),
         PathMatch::Grpc { service: Some(TextMatch::Exact(service)), method: None } => (0, service.len() + 1, 0),
         PathMatch::Grpc { service: None, method: Some(TextMatch::Exact(method)) } => (0, 0, method.len()),
-        PathMatch::Grpc { service: Some(TextMatch::Exact(_)), method: Some(TextMatch::Exact(_)) } => (2, 0, 0),
+        PathMatch::Exact(_)
+        | PathMatch::Grpc { service: Some(TextMatch::Exact(_)), method: Some(TextMatch::Exact(_)) } => (2, 0, 0),
         PathMatch::Grpc { service, method } => {
             (1, 2 + expression_length(service.as_ref()) + expression_length(method.as_ref()), 0)
         }

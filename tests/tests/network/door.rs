@@ -133,7 +133,7 @@ pub fn key(frontend: SocketAddr) -> FrontendKey {
 
 /// A model in which the HTTP layer has all these frontends, while the Pod lives.
 pub fn sites(frontends: impl IntoIterator<Item = SocketAddr>) -> Model {
-    let site = Arc::new(Site { owner: "Gateway shop/web".to_owned(), listeners: Vec::new() });
+    let site = Arc::new(Site { owner: "Gateway shop/web".to_owned(), ..Site::default() });
     let sites = frontends.into_iter().map(|frontend| (key(frontend), Arc::clone(&site)));
     Model { sites: sites.collect(), living_pods: living(), ..Model::default() }
 }

@@ -35,7 +35,7 @@ pub(super) fn site<'a>(sites: Sites<'a>, key: FrontendKey, entrance: &'a Entranc
         };
         entrance.tls.iter().map(listener).collect()
     };
-    Site { owner: entrance.id.to_string(), listeners }
+    Site { owner: entrance.id.to_string(), listeners, needs_proxy_header: false }
 }
 
 fn route<'a>(backends: &Backends<'a>, entrance: &'a Entrance<'a>, route: &'a HostRoute) -> Arc<Route> {

@@ -143,8 +143,8 @@ fn a_health_check_is_refused_by_the_field_that_is_wrong() {
         ["spec.healthCheck: TCP has no requests to check by: leave it out or change backendType"]
     );
     assert_eq!(
-        problems("Upstream", "{proxyProtocol: V3, services: [{name: web, port: 80}]}"),
-        ["spec.proxyProtocol: `V3` is not a version of the PROXY protocol: use one of V1, V2"]
+        problems("Upstream", "{proxyProtocol: 'on', services: [{name: web, port: 80}]}"),
+        ["spec.proxyProtocol: `on` is not a version of the PROXY protocol: use one of V1, V2"]
     );
 }
 
