@@ -46,6 +46,7 @@ use crate::config::Config;
 use crate::dataplane::{Dataplane, Directory, is_locked};
 use crate::host::uplinks::UplinkError;
 use crate::host::{self, Host};
+use crate::http::{AccessLog, LogTarget};
 use crate::reconcile::{Reconciler, memory_bytes};
 use crate::state::{RunDirectory, State};
 
@@ -170,6 +171,7 @@ struct Prepared {
     host: Host,
     uplinks: Vec<String>,
     source: Source,
+    access_log: Option<AccessLog>,
 }
 
 impl Prepared {
@@ -180,13 +182,18 @@ impl Prepared {
         let before = RunDirectory::of(&config.bpffs).ok().and_then(|directory| directory.state());
         let uplinks = choose_uplinks(&mut host, &config, before.as_ref())?;
         let source = Source::open(&config)?;
-        Ok(Self { config, host, uplinks, source })
+        let access_log = config.access_log.as_ref().map(open_log).transpose()?;
+        Ok(Self { config, host, uplinks, source, access_log })
     }
+}
+
+fn open_log(target: &LogTarget) -> anyhow::Result<AccessLog> {
+    AccessLog::open(target).with_context(|| format!("--access-log {target}: it cannot be opened for writing"))
 }
 
 /// Everything up to the first reconcile, which alone changes what is served.
 fn start(prepared: Prepared, directory: Directory) -> anyhow::Result<Programmer> {
-    let Prepared { config, host, uplinks, source } = prepared;
+    let Prepared { config, host, uplinks, source, access_log } = prepared;
     let dataplane = Dataplane::open(directory, config.capacities, &config.settings())?;
     for warning in dataplane.warnings() {
         warn!("{warning}");
@@ -211,7 +218,7 @@ fn start(prepared: Prepared, directory: Directory) -> anyhow::Result<Programmer>
     let actual = dataplane.read_actual()?;
     let reconciler = Reconciler::adopt(&actual, capacities, epoch.elapsed());
     let announcer = Announcer::new(config.node().map(str::to_owned), &actual.vips, epoch);
-    let (options, http) = (config.options(), HttpLayer::new(config.http()));
+    let (options, http) = (config.options(), HttpLayer::new(config.http(), access_log));
     let sockets = config.sockets.clone();
     Ok(Programmer::new(program::Parts {
         config,

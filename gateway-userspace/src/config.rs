@@ -12,7 +12,7 @@ use gateway_common::{Mode, Settings, maps};
 use ipnet::IpNet;
 
 use crate::dataplane::Capacities;
-use crate::http;
+use crate::http::{self, LogTarget};
 use crate::source::validate::{parse_cidr, parse_mode};
 use crate::translate::Options;
 
@@ -81,6 +81,11 @@ pub struct Flags {
     /// added to, and the client is taken from there; those of all others are replaced. Repeatable
     #[arg(long, value_name = "CIDR", env = "BEELINE_TRUSTED_PROXIES", value_delimiter = ',', value_parser = parse_cidr)]
     pub trusted_proxies: Vec<IpNet>,
+
+    /// File that gets a line of JSON for each request, - for standard output; opened anew when it was rotated
+    /// [default: requests are not logged]
+    #[arg(long, value_name = "FILE", env = "BEELINE_ACCESS_LOG", value_parser = LogTarget::parse)]
+    pub access_log: Option<LogTarget>,
 
     /// Flows that can be tracked at once
     #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = maps::DEFAULT_MAX_FLOWS,
@@ -217,6 +222,8 @@ pub struct Config {
     pub source_ports: SourcePorts,
     /// The proxies whose word about clients counts.
     pub trusted_proxies: Vec<IpNet>,
+    /// Where requests are logged, if they are.
+    pub access_log: Option<LogTarget>,
     /// The sizes of the maps, if they do not exist yet.
     pub capacities: Capacities,
     /// The timeouts.
@@ -287,6 +294,7 @@ impl Config {
             mode: flags.mode,
             source_ports: flags.source_ports,
             trusted_proxies: flags.trusted_proxies,
+            access_log: flags.access_log,
             objects,
             interfaces: flags.interfaces,
             client_interfaces: flags.client_interfaces,

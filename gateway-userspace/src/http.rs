@@ -7,6 +7,7 @@
 //! neither Kubernetes nor the datapath.
 
 mod access_log;
+mod activity;
 mod body;
 mod client_hello;
 mod connection;
@@ -38,8 +39,9 @@ mod tls;
 mod token;
 mod upgrade;
 
-pub use self::access_log::AccessLog;
-pub use self::counters::Counts;
+pub use self::access_log::{AccessLog, Target as LogTarget};
+pub use self::activity::{Activity, FrontendActivity, ListenerActivity};
+pub use self::counters::{Counts, RequestCounts, WAIT_CLASSES_MS};
 pub use self::options::Options;
 pub use self::reject::Reason;
 pub use self::server::{Observer, Server};

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use crate::dataplane::Dataplane;
 use crate::host::{listeners, open_files};
-use crate::http::{Live, Observer, Options, Server, health};
+use crate::http::{AccessLog, Live, Observer, Options, Server, health};
 use crate::model::http::Site;
 use crate::source::Problem;
 
@@ -30,6 +30,8 @@ pub type Observed = Arc<OnceLock<Observer>>;
 pub struct HttpLayer {
     options: Options,
     server: Option<Server>,
+    /// Where requests are logged, if they are.
+    log: Option<AccessLog>,
     observed: Observed,
     /// Who asks backends whether they can serve.
     checks: Option<JoinHandle<()>>,
@@ -38,9 +40,9 @@ pub struct HttpLayer {
 }
 
 impl HttpLayer {
-    /// One that will follow these settings once there is something to serve.
-    pub fn new(options: Options) -> Self {
-        Self { options, ..Self::default() }
+    /// One that will follow these settings once there is something to serve, with a log, if requests are logged.
+    pub fn new(options: Options, log: Option<AccessLog>) -> Self {
+        Self { options, log, ..Self::default() }
     }
 
     /// Serves these sites; those that are served and not among them stay until [`HttpLayer::retire`].
@@ -56,7 +58,7 @@ impl HttpLayer {
             let live = Live::new(self.options.clone());
             // An earlier agent's frontends may lead here from the moment that the sockets are steered to.
             let problems = live.install(&all);
-            let server = start(live, dataplane).context("the HTTP layer cannot be started")?;
+            let server = start(live, dataplane, self.log.as_ref()).context("the HTTP layer cannot be started")?;
             // It starts once.
             let _ = self.observed.set(server.observer());
             self.checks = Some(tokio::spawn(health::run(Arc::clone(server.live()))));
@@ -101,12 +103,15 @@ impl HttpLayer {
         if let Some(checks) = self.checks {
             checks.abort();
         }
+        if let Some(log) = self.log {
+            log.flush();
+        }
     }
 }
 
 /// Starts the workers, with sockets of each family that the datapath sends connections to. The sockets are the workers' alone,
 /// so they end when these take no more.
-fn start(live: Arc<Live>, dataplane: &Dataplane) -> anyhow::Result<Server> {
+fn start(live: Arc<Live>, dataplane: &Dataplane, log: Option<&AccessLog>) -> anyhow::Result<Server> {
     let workers = live.options().workers;
     let files = open_files::allow_most().context("cannot allow more open files")?;
     let mut sockets = Vec::new();
@@ -120,7 +125,7 @@ fn start(live: Arc<Live>, dataplane: &Dataplane) -> anyhow::Result<Server> {
             Err(error) => warn!(%error, ?family, "the HTTP layer does without a family of addresses"),
         }
     }
-    let server = Server::start(sockets, live, None)?;
+    let server = Server::start(sockets, live, log)?;
     info!(workers, files, "the HTTP layer serves");
     Ok(server)
 }

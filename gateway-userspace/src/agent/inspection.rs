@@ -41,6 +41,8 @@ const LONGEST_ANSWER_BYTES: u64 = 64 << 20;
 pub enum Question {
     /// What becomes of a request: [`explain::Answer`].
     ExplainHttp(explain::Question),
+    /// What was done for requests so far: [`crate::http::Activity`].
+    HttpActivity,
 }
 
 /// What is answered.
@@ -128,6 +130,7 @@ fn reply(line: &str, observed: &Observed) -> serde_json::Result<String> {
         );
     };
     match question {
+        Question::HttpActivity => serde_json::to_string(&Reply::Answer(observer.activity())),
         Question::ExplainHttp(question) => match explain::explain(&observer.live().load(), &question) {
             Ok(answer) => serde_json::to_string(&Reply::Answer(answer)),
             Err(error) => refused(error.to_string()),

@@ -1,6 +1,9 @@
 //! `beeline status`: what is served, by whom and how much, whether the agent runs or not.
 //!
-//! Numbers come from the maps, names and problems from what the agent left in its runtime directory.
+//! Numbers come from the maps, names and problems from what the agent left in its runtime directory; what only its memory
+//! holds, the requests, it is asked for.
+
+mod requests;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,6 +15,7 @@ use serde::Serialize;
 use super::table::Table;
 use super::{Outcome, Output, names, print, print_json};
 use crate::dataplane::{self, BackendDump, CounterDump, Dump, FlowsDump, FrontendDump, LinkView, View};
+use crate::http::Activity;
 use crate::state::{RunDirectory, State};
 
 const EXAMPLES: &str = "\
@@ -20,7 +24,8 @@ Examples:
   beeline status --all                    drop reasons and events that never happened too
   beeline status --output json | jq '.agent.problems, .drops'
 
-Works when the agent is not running: the datapath and its counters outlive it.";
+Works when the agent is not running: the datapath and its counters outlive it. Requests are counted by the agent that
+serves, from its start.";
 
 /// Print what is served and how much, problems first
 #[derive(Debug, clap::Args)]
@@ -40,6 +45,7 @@ struct Status {
     agent: Agent,
     links: Vec<LinkView>,
     dump: Dump,
+    http: Option<Activity>,
 }
 
 /// The same as JSON: counts stand under their names.
@@ -48,6 +54,7 @@ struct Status {
 struct Document<'a> {
     agent: &'a Agent,
     links: &'a [LinkView],
+    http: Option<&'a Activity>,
     flows: &'a FlowsDump,
     frontends: &'a [FrontendDump],
     idle_backends: &'a [BackendDump],
@@ -68,7 +75,8 @@ pub fn execute(arguments: &Arguments, bpffs: &Path) -> anyhow::Result<Outcome> {
     let mut dump = view.dump()?;
     names::fill(&mut dump, &directory.names());
     let agent = Agent { running: dataplane::is_locked(bpffs)?, state: directory.state() };
-    let status = Status { agent, links: view.links(), dump };
+    let http = agent.running.then(|| requests::ask(bpffs)).flatten();
+    let status = Status { agent, links: view.links(), dump, http };
     match arguments.output {
         Output::Json => print_json(&document(&status))?,
         Output::Text => print(&text(&status, arguments.all, SystemTime::now())?)?,
@@ -80,10 +88,11 @@ fn document(status: &Status) -> Document<'_> {
     fn counts(counters: &[CounterDump]) -> BTreeMap<&str, u64> {
         counters.iter().map(|counter| (counter.name.as_str(), counter.packets)).collect()
     }
-    let Status { agent, links, dump } = status;
+    let Status { agent, links, dump, http } = status;
     Document {
         agent,
         links,
+        http: http.as_ref(),
         flows: &dump.flows,
         frontends: &dump.frontends,
         idle_backends: &dump.idle_backends,
@@ -97,8 +106,10 @@ fn text(status: &Status, all: bool, now: SystemTime) -> Result<String, std::fmt:
     agent(&mut out, status, now)?;
     let sections = [
         ("VIPS", vips(status)),
-        ("FRONTENDS", frontends(&status.dump)),
+        ("FRONTENDS", frontends(&status.dump, status.http.as_ref())),
         ("BACKENDS", backends(&status.dump)),
+        ("REQUESTS", status.http.as_ref().map(requests::listeners).unwrap_or_default()),
+        ("NOT SERVED", status.http.as_ref().map(requests::rejected).unwrap_or_default()),
         ("DROPS", counters(&status.dump.drops, all)),
         ("EVENTS", counters(&status.dump.events, all)),
     ];
@@ -129,6 +140,9 @@ fn agent(out: &mut String, status: &Status, now: SystemTime) -> std::fmt::Result
     writeln!(out, "sockets    {}", state.sockets)?;
     let flows = &status.dump.flows;
     writeln!(out, "flows      {} of {}", flows.active, flows.max)?;
+    if let Some(activity) = &status.http {
+        requests::summary(out, activity)?;
+    }
     writeln!(out, "memory     {} MB in maps", state.map_memory_bytes.div_ceil(1_000_000))?;
     if let Some(last) = &state.last_reconcile {
         let ago = age(last.unix_ms, now);
@@ -162,10 +176,11 @@ fn vips(status: &Status) -> Table {
     table
 }
 
-fn frontends(dump: &Dump) -> Table {
+fn frontends(dump: &Dump, http: Option<&Activity>) -> Table {
     let mut table =
         Table::new(["FRONTEND", "OWNER", "ALGORITHM", "AFFINITY", "SOURCES", "NEW", "ACTIVE", "PACKETS", "BYTES"]);
     for frontend in &dump.frontends {
+        let open = http.and_then(|http| http.frontend(&frontend.key.to_string())).map(|found| found.open.to_string());
         table.row([
             frontend.key.to_string(),
             frontend.owner.clone().unwrap_or_else(|| "-".to_owned()),
@@ -173,7 +188,7 @@ fn frontends(dump: &Dump) -> Table {
             frontend.affinity().unwrap_or_else(|| "-".to_owned()),
             sources(frontend.sources.as_deref()),
             frontend.connections.new.to_string(),
-            counted(frontend, frontend.connections.active),
+            open.unwrap_or_else(|| counted(frontend, frontend.connections.active)),
             counted(frontend, frontend.traffic.packets),
             counted(frontend, frontend.traffic.bytes),
         ]);
@@ -305,7 +320,7 @@ mod tests {
 
     fn status_of(running: bool, state: State) -> String {
         let agent = Agent { running, state: Some(state) };
-        let status = Status { agent, links: Vec::new(), dump: Dump::default() };
+        let status = Status { agent, links: Vec::new(), dump: Dump::default(), http: None };
         text(&status, false, SystemTime::now()).expect("a text")
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 /// A table that is printed as a whole.
+#[derive(Default)]
 pub struct Table {
     header: Vec<&'static str>,
     rows: Vec<Vec<String>>,

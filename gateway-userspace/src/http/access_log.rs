@@ -4,63 +4,21 @@
 //! Pod (back). The first is a date, the others are microseconds after it. Lines are gathered by each worker and written by
 //! a thread of their own, so that no request waits for the disk; if that cannot follow, lines are dropped and counted.
 
+mod output;
+
 use std::fmt::Write as _;
-use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use hyper::{Method, Version};
 
+pub use self::output::{AccessLog, Target};
 use super::reject::Reason;
 
 /// Bytes that a worker gathers before it hands them over.
 const BATCH_BYTES: usize = 16 << 10;
-
-/// Batches that may wait to be written.
-const WAITING_BATCHES: usize = 256;
-
-/// How long the writer waits for lines before it flushes what it has.
-const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
-
-/// Where the lines go. Clones write to the same place.
-#[derive(Clone, Debug)]
-pub struct AccessLog {
-    batches: SyncSender<Vec<u8>>,
-    dropped: Arc<AtomicU64>,
-}
-
-impl AccessLog {
-    /// A log that writes to `output` from a thread of its own, until its last clone is gone.
-    pub fn new(output: impl Write + Send + 'static) -> io::Result<Self> {
-        let (batches, waiting) = sync_channel(WAITING_BATCHES);
-        std::thread::Builder::new().name("access-log".into()).spawn(move || write_batches(&waiting, output))?;
-        Ok(Self { batches, dropped: Arc::default() })
-    }
-
-    /// Batches of lines that were dropped because the output did not follow.
-    pub fn dropped_batches(&self) -> u64 {
-        self.dropped.load(Relaxed)
-    }
-}
-
-fn write_batches(waiting: &Receiver<Vec<u8>>, output: impl Write) {
-    let mut output = io::BufWriter::new(output);
-    loop {
-        match waiting.recv_timeout(FLUSH_INTERVAL) {
-            Ok(batch) => {
-                if let Err(error) = output.write_all(&batch) {
-                    tracing::error!(%error, "the access log cannot be written: it ends here");
-                    return;
-                }
-            }
-            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => drop(output.flush()),
-            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return drop(output.flush()),
-        }
-    }
-}
 
 /// One worker's lines on their way to the log.
 #[derive(Debug)]
@@ -80,21 +38,20 @@ impl Lines {
         let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
         record.write(&mut gathered);
         if gathered.len() >= BATCH_BYTES {
-            self.hand_over(std::mem::take(&mut gathered));
+            self.log.write(std::mem::take(&mut gathered));
         }
+    }
+
+    /// Lines of all workers that were dropped.
+    pub fn dropped(&self) -> u64 {
+        self.log.dropped_lines()
     }
 
     /// Hands over what was gathered; to be called now and then.
     pub fn flush(&self) {
         let gathered = std::mem::take(&mut *self.gathered.lock().unwrap_or_else(PoisonError::into_inner));
         if !gathered.is_empty() {
-            self.hand_over(gathered);
-        }
-    }
-
-    fn hand_over(&self, batch: Vec<u8>) {
-        if self.log.batches.try_send(batch).is_err() {
-            self.log.dropped.fetch_add(1, Relaxed);
+            self.log.write(gathered);
         }
     }
 }

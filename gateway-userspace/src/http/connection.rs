@@ -28,6 +28,7 @@ pub use self::exchange::Exchange;
 use self::sniff::Spoken;
 use super::access_log;
 use super::client_hello;
+use super::counters::OpenConnection;
 use super::forward;
 use super::forwarded::Forwarded;
 use super::passthrough;
@@ -72,6 +73,8 @@ pub struct Connection {
     active: AtomicUsize,
     /// The place that it takes among all.
     _admitted: Admitted,
+    /// Counts it among those of its frontend.
+    _open: Option<OpenConnection>,
 }
 
 impl Connection {
@@ -152,6 +155,8 @@ pub struct Arrival {
     pub local: SocketAddr,
     /// The place that it takes among all.
     pub admitted: Admitted,
+    /// Counts it, if its frontend is there.
+    pub open: Option<OpenConnection>,
 }
 
 impl Arrival {
@@ -161,7 +166,7 @@ impl Arrival {
         gone: CancellationToken,
         tap: Option<tap::Handle>,
     ) -> Arc<Connection> {
-        let Self { worker, frontend, peer, local, admitted } = self;
+        let Self { worker, frontend, peer, local, admitted, open } = self;
         let forwarded = Forwarded::new(peer, local, listener.is_some(), worker.options.trusts(peer.ip()));
         Arc::new(Connection {
             worker,
@@ -174,6 +179,7 @@ impl Arrival {
             gone,
             active: AtomicUsize::new(0),
             _admitted: admitted,
+            _open: open,
         })
     }
 

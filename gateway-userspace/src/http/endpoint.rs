@@ -20,6 +20,7 @@ pub use self::connect::{Failure, RawStream, connect_stream};
 use self::pool::Pool;
 pub use self::pool::Wire;
 use super::body::RequestBody;
+use super::counters::Counters;
 use super::options::Options;
 use super::proxy_header::Ends;
 use super::server::Worker;
@@ -173,9 +174,12 @@ impl Endpoint {
         connect::for_check(self, options).await
     }
 
-    /// It could not be reached, or ended a connection without answer.
-    pub fn note_failure(&self) {
+    /// A worker could not reach it, or it ended a connection without answer.
+    pub fn note_failure(&self, counters: &Counters) {
         if self.failures.fetch_add(1, Relaxed) + 1 >= FAILURES_UNTIL_EJECTED {
+            if self.is_healthy() {
+                counters.ejections.fetch_add(1, Relaxed);
+            }
             self.ejected_until_ms.store(now_ms() + EJECTION.as_millis() as u64, Relaxed);
         }
     }

@@ -71,6 +71,7 @@ async fn serve(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Re
 
     let site = exchange.connection.site().ok_or(Reason::NoSite)?;
     let listener = listener(exchange, &site, host)?;
+    exchange.note_listener(&site.listeners[listener]);
     let found = find(&site, listener, host, &parts).ok_or(Reason::NoRoute)?;
     let (route, rule, live) = site.rule(listener, found).ok_or(Reason::NoRoute)?;
     exchange.is_grpc |= rule.is_grpc;
@@ -273,7 +274,7 @@ async fn attempts(exchange: &mut Exchange, outgoing: Outgoing, target: &Target<'
         let reason = trouble.as_ref().map(|trouble| trouble.reason);
         let was_stale = trouble.is_some_and(|trouble| trouble.was_stale);
         if !was_stale && reason.is_some_and(is_the_backends) {
-            endpoint.note_failure();
+            endpoint.note_failure(&exchange.connection.worker.counters);
         }
         if held.is_none() || reason == Some(Reason::RequestTimeout) {
             return Err(reason.unwrap_or(Reason::BackendClosed));

@@ -62,7 +62,7 @@ async fn any_of(worker: &Worker, reference: &Reference, ends: Ends) -> Result<Ou
             }
             Err(failure) => failure,
         };
-        endpoint.note_failure();
+        endpoint.note_failure(&worker.counters);
         tried.push(choice.member);
         let other = reference.choose_other(choice, &tried).filter(|_| tried.len() < ATTEMPTS);
         choice = other.ok_or(match failure {

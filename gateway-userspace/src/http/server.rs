@@ -17,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::access_log::{AccessLog, Lines};
+use super::activity::Activity;
 use super::connection::{self, Arrival};
-use super::counters::{Counters, Counts};
+use super::counters::{Counters, Counts, OpenConnection};
 use super::options::Options;
 use super::reject::Reason;
 use super::retry::Budget;
@@ -77,6 +78,12 @@ impl Observer {
     pub fn counts(&self) -> Counts {
         Counts::sum(self.workers.iter().map(|worker| &worker.counters))
     }
+
+    /// The same with what was counted of each frontend that is served now.
+    pub fn activity(&self) -> Activity {
+        let lines = self.workers.first().and_then(|worker| worker.lines.as_ref());
+        Activity::of(&self.live.load(), self.counts(), lines.map(Lines::dropped))
+    }
 }
 
 /// The running HTTP layer.
@@ -126,8 +133,10 @@ impl Server {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let thread = std::thread::Builder::new().name(format!("http-{}", worker.index));
             threads.push(thread.spawn(move || {
-                runtime.block_on(run(worker, listeners, stop));
+                runtime.block_on(run(Arc::clone(&worker), listeners, stop));
                 runtime.shutdown_background();
+                // What was cut off has said so by now.
+                worker.flush();
             })?);
         }
         Ok(Self { live, workers, drain, closing, stop, connections, threads })
@@ -200,7 +209,6 @@ async fn run(worker: Arc<Worker>, listeners: Vec<TcpListener>, stop: Cancellatio
             _ = log.tick(), if worker.lines.is_some() => worker.flush(),
         }
     }
-    worker.flush();
 }
 
 impl Worker {
@@ -257,7 +265,8 @@ fn admit(worker: &Arc<Worker>, stream: TcpStream, peer: SocketAddr) {
     let local = plain(local);
     let frontend = FrontendKey::new(Address::from(local.ip()), Port::new(local.port()), Protocol::TCP);
     let _ = stream.set_nodelay(true);
-    let arrival = Arrival { worker: Arc::clone(worker), frontend, peer, local, admitted };
+    let open = worker.live.site(&frontend).map(|site| OpenConnection::new(site.connections.of(worker.index)));
+    let arrival = Arrival { worker: Arc::clone(worker), frontend, peer, local, admitted, open };
     worker.spawn(connection::serve(arrival, stream));
 }
 

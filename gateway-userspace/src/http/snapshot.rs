@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use self::compile::Compiler;
+use super::counters::{Apart, Connections, Requests};
 use super::endpoint::{Endpoint, EndpointKey};
 use super::filters::Filters;
 use super::options::Options;
@@ -64,6 +65,8 @@ pub struct LiveSite {
     pub listeners: Vec<LiveListener>,
     /// Cancelled when the frontend is gone.
     pub gone: CancellationToken,
+    /// Its clients' connections, counted.
+    pub connections: Apart<Connections>,
     problems: Vec<Problem>,
     cursors: HashMap<String, Arc<AtomicU64>>,
     endpoints: HashMap<EndpointKey, Arc<Endpoint>>,
@@ -78,6 +81,8 @@ pub struct LiveListener {
     pub routes: Vec<Vec<LiveRule>>,
     /// Cancelled when the listener, or the frontend, is gone.
     pub gone: CancellationToken,
+    /// Its requests, counted.
+    pub requests: Apart<Requests>,
 }
 
 /// A rule, ready for requests.

@@ -1,6 +1,7 @@
 //! The HTTP layer in one process: real clients, the server on loopback, and Pods that are servers of hyper or raw sockets.
 
 mod bodies;
+mod counting;
 mod draining;
 mod explaining;
 mod failures;

@@ -69,7 +69,7 @@ pub async fn serve(
     exchange.note_attempt(name, endpoint.address);
     let worker = Arc::clone(&exchange.connection.worker);
     let mut lease = endpoint.lease_for_upgrade(&worker, exchange.ends()).await.map_err(|failure| {
-        endpoint.note_failure();
+        endpoint.note_failure(&worker.counters);
         match failure {
             Failure::Connect(_) | Failure::Http2(_) => Reason::ConnectFailed,
             Failure::Timeout => Reason::ConnectTimeout,

@@ -13,8 +13,10 @@ use hyper::body::{Body, Incoming};
 
 use super::{Busy, Connection};
 use crate::http::access_log::{Record, Upload, begin};
+use crate::http::counters::Requests;
 use crate::http::proxy_header::Ends;
 use crate::http::reject::Reason;
+use crate::http::snapshot::LiveListener;
 
 /// A request that has not ended.
 #[derive(Debug)]
@@ -27,6 +29,10 @@ pub struct Exchange {
     pub is_grpc: bool,
     /// When the head was read.
     pub start: Instant,
+    /// What is counted of the listener that it met.
+    counted: Option<Arc<Requests>>,
+    /// When the last attempt at a backend began.
+    attempt: Option<Instant>,
     /// What the log says, if there is one.
     record: Option<Box<Record>>,
     has_ended: bool,
@@ -54,7 +60,8 @@ impl Exchange {
             Box::new(record)
         });
         let client = named.unwrap_or(connection.peer.ip());
-        Self { _busy: connection.busy(), connection, client, is_grpc, start, record, has_ended: false }
+        let busy = connection.busy();
+        Self { connection, client, is_grpc, start, counted: None, attempt: None, record, has_ended: false, _busy: busy }
     }
 
     /// Who asks and what was reached, as backends of the PROXY protocol are told. The port of a client that a proxy names is not
@@ -70,6 +77,11 @@ impl Exchange {
         if let Some(record) = &mut self.record {
             record.host = host.to_string();
         }
+    }
+
+    /// Which listener it met, for the counters.
+    pub fn note_listener(&mut self, listener: &LiveListener) {
+        self.counted = Some(Arc::clone(listener.requests.of(self.connection.worker.index)));
     }
 
     /// Which listener, route and rule it met.
@@ -90,16 +102,21 @@ impl Exchange {
 
     /// An attempt at a backend begins.
     pub fn note_attempt(&mut self, backend: &str, address: SocketAddr) {
+        let now = Instant::now();
+        self.attempt = Some(now);
         if let Some(record) = &mut self.record {
             record.backend = backend.to_string();
             record.backend_address = Some(address);
             record.attempts += 1;
-            record.back_request_start = Some(Instant::now());
+            record.back_request_start = Some(now);
         }
     }
 
     /// The backend's head is there.
     pub fn note_backend_head(&mut self) {
+        if let (Some(counted), Some(attempt)) = (&self.counted, self.attempt) {
+            counted.note_wait(attempt.elapsed());
+        }
         if let Some(record) = &mut self.record {
             record.back_response_start = Some(Instant::now());
         }
@@ -116,6 +133,9 @@ impl Exchange {
 
     /// The answer's head goes to the client.
     pub fn note_response(&mut self, status: u16) {
+        if let Some(counted) = &self.counted {
+            counted.note_status(status);
+        }
         if let Some(record) = &mut self.record {
             record.status = status;
             record.front_response_start = Some(Instant::now());

@@ -7,6 +7,7 @@ use hyper::HeaderMap;
 use hyper::header::HeaderValue;
 
 use super::*;
+use crate::http::counters::Counters;
 use crate::http::endpoint::{EndpointKey, InUse};
 use crate::http::options::Options;
 use crate::model::http::{HashOf, Speech};
@@ -45,7 +46,7 @@ fn counts<'a>(reference: &Reference, askers: impl IntoIterator<Item = Asker<'a>>
 
 fn fail(reference: &Reference, member: usize) {
     for _ in 0..5 {
-        reference.members[member].0.note_failure();
+        reference.members[member].0.note_failure(&Counters::default());
     }
 }
 

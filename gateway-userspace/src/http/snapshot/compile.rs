@@ -8,6 +8,7 @@ use gateway_common::FrontendKey;
 use tokio_util::sync::CancellationToken;
 
 use super::{LiveFilters, LiveListener, LiveMirror, LiveRule, LiveSite, Problem, Registry, is_same_kind};
+use crate::http::counters::Apart;
 use crate::http::endpoint::{Endpoint, EndpointKey};
 use crate::http::filters::Filters;
 use crate::http::options::Options;
@@ -63,6 +64,8 @@ impl<'a> Compiler<'a> {
             self.complain(bad);
         }
         let listeners = site.listeners.iter().map(|listener| self.listener(listener, &gone)).collect();
+        let connections = self.previous.map(|previous| previous.connections.clone());
+        let connections = connections.unwrap_or_else(|| Apart::new(self.options.workers));
         for (key, endpoint) in &self.endpoints {
             self.registry.endpoints.entry(*key).or_insert_with(|| (Arc::clone(endpoint), 0)).1 += 1;
         }
@@ -71,6 +74,7 @@ impl<'a> Compiler<'a> {
             router,
             listeners,
             gone,
+            connections,
             problems: self.problems,
             cursors: self.cursors,
             endpoints: self.endpoints,
@@ -101,7 +105,8 @@ impl<'a> Compiler<'a> {
                 routes.iter().map(|route| vec![self.backends(&route.owner, &route.backends, &[], None)]).collect()
             }
         };
-        LiveListener { tls, routes, gone }
+        let requests = previous.map_or_else(|| Apart::new(self.options.workers), |previous| previous.requests.clone());
+        LiveListener { tls, routes, gone, requests }
     }
 
     fn termination(
