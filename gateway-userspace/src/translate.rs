@@ -9,6 +9,7 @@ mod backend_tls;
 mod certificates;
 mod conditions;
 mod endpoints;
+mod expressions;
 mod features;
 mod gateways;
 mod infrastructure;

@@ -123,7 +123,13 @@ impl Filters {
                         request.uri = uri;
                     }
                 }
-                Step::Redirect(redirect) => return redirected(redirect, request, scene),
+                Step::Redirect(redirect) => {
+                    let mut outcome = redirected(redirect, request, scene);
+                    if let Outcome::Answer(answer) = &mut outcome {
+                        self.on_response(answer.headers_mut(), &changes);
+                    }
+                    return outcome;
+                }
                 Step::Broken => return Outcome::Broken,
             }
         }

@@ -93,17 +93,42 @@ async fn serve(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Re
         Applied::Changed(changes) => changes,
         Applied::Answer(answer) => return Ok(answer.map(|()| ResponseBody::empty())),
     };
+    let matched = rule.matches.get(found.matched);
+    let cookie = session::Scope::new(matched, exchange.connection.listener.is_some());
     let asker = Asker { client: exchange.client, headers: Some(&parts.headers) };
-    let mut target = choose(rule, live, (shown, asker), changes)?;
+    let served = match choose(rule, live, (shown, cookie), &asker, &changes) {
+        Ok(target) => carry(exchange, parts, body, &hops, target, &scene, asked).await,
+        Err(reason) => Err(reason),
+    };
+    // What is answered in the backend's place is changed as its own answer would be: a script of another origin shall see it.
+    Ok(served.unwrap_or_else(|reason| {
+        exchange.fail(reason);
+        let mut response = reject::response(reason, exchange.is_grpc);
+        live.filters.filters.on_response(response.headers_mut(), &changes);
+        response
+    }))
+}
+
+/// Carries a request to where it goes.
+async fn carry(
+    exchange: &mut Exchange,
+    mut parts: Parts,
+    body: Incoming,
+    hops: &Hops,
+    mut target: Target<'_>,
+    scene: &Scene<'_>,
+    asked: Option<upgrade::Asked>,
+) -> Result<Response<ResponseBody>, Reason> {
+    let live = target.live;
     let filters = &live.reference_filters[target.index];
-    match apply(filters, &mut parts, &scene)? {
-        Applied::Changed(changes) => target.changes[1] = changes,
+    match apply(filters, &mut parts, scene)? {
+        Applied::Changed(changes) => target.own_changes = changes,
         Applied::Answer(answer) => return Ok(answer.map(|()| ResponseBody::empty())),
     }
     if let Some(asked) = asked {
-        return Box::pin(upgrade::serve(exchange, parts, body, &hops, &target, asked)).await;
+        return Box::pin(upgrade::serve(exchange, parts, body, hops, &target, asked)).await;
     }
-    let outgoing = prepare(exchange, parts, body, &hops, &target);
+    let outgoing = prepare(exchange, parts, body, hops, &target);
     let answer = attempts(exchange, outgoing, &target).await?;
     Ok(target.answer(exchange, answer))
 }
@@ -191,21 +216,26 @@ pub struct Target<'a> {
     /// The backend that comes first.
     pub choice: Choice,
     shown: Option<session::Token>,
-    /// What the filters of the rule, and those of the reference, want beside what they did.
-    changes: [Changes; 2],
+    cookie: session::Scope<'a>,
+    /// What the filters of the rule want beside what they did.
+    changes: &'a Changes,
+    /// The same of those of the reference.
+    own_changes: Changes,
 }
 
 fn choose<'a>(
     rule: &'a Rule,
     live: &'a LiveRule,
-    (shown, asker): (Option<session::Token>, Asker<'_>),
-    changes: Changes,
+    (shown, cookie): (Option<session::Token>, session::Scope<'a>),
+    asker: &Asker<'_>,
+    changes: &'a Changes,
 ) -> Result<Target<'a>, Reason> {
     let stays = shown.and_then(|token| live.sessions.get(&token.backend)).copied();
     let index = stays.map_or_else(|| live.references.choose(), |(index, _)| Ok(index))?;
     let (backend, reference) = (&rule.backends[index], &live.references.all[index]);
-    let choice = stays.map_or_else(|| reference.choose(&asker), |(_, member)| Ok(reference.stay(member)))?;
-    Ok(Target { rule, live, index, backend, reference, choice, shown, changes: [changes, Changes::default()] })
+    let choice = stays.map_or_else(|| reference.choose(asker), |(_, member)| Ok(reference.stay(member)))?;
+    let own_changes = Changes::default();
+    Ok(Target { rule, live, index, backend, reference, choice, shown, cookie, changes, own_changes })
 }
 
 /// The request as the backend shall see it, whichever member it is.
@@ -412,7 +442,7 @@ impl Target<'_> {
     /// A request's head as the backend shall see it: the nearest filter says the host, else the reference, else the client.
     pub fn outgoing(&self, exchange: &Exchange, parts: Parts, hops: &Hops) -> Outgoing {
         let mut outgoing = Outgoing::new(parts, hops, exchange.connection.forwarded.scheme());
-        match self.changes.iter().rev().find_map(|changes| changes.host.as_ref()) {
+        match self.own_changes.host.as_ref().or(self.changes.host.as_ref()) {
             Some(host) => outgoing.set_host(host.clone()),
             None => outgoing.set_host_header(self.backend),
         }
@@ -423,10 +453,10 @@ impl Target<'_> {
     pub fn finish(&self, member: usize, headers: &mut HeaderMap) {
         if let Some(session) = &self.rule.session {
             let token = session::backend_token(&self.reference.members[member].0.key.backend);
-            session::tell(session, self.shown, token, headers);
+            session::tell(session, self.shown, token, self.cookie, headers);
         }
-        self.live.reference_filters[self.index].filters.on_response(headers, &self.changes[1]);
-        self.live.filters.filters.on_response(headers, &self.changes[0]);
+        self.live.reference_filters[self.index].filters.on_response(headers, &self.own_changes);
+        self.live.filters.filters.on_response(headers, self.changes);
     }
 
     fn answer(&self, exchange: &Exchange, answer: Answer) -> Response<ResponseBody> {

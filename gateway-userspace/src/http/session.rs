@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hyper::HeaderMap;
 use hyper::header::{COOKIE, HeaderName, HeaderValue, SET_COOKIE};
 
-use crate::model::http::Session;
+use crate::model::http::{Match, PathMatch, Session};
 use crate::model::{Backend, PodId, fingerprint};
 
 /// What a client showed, or is to be shown.
@@ -39,8 +39,31 @@ pub fn shown(session: &Session, headers: &HeaderMap) -> Option<Token> {
     read(session, text, now_sec())
 }
 
+/// For which requests a cookie is: those that meet the same match, and none in the clear if it was given within TLS.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    path: &'a str,
+    is_secure: bool,
+}
+
+impl<'a> Scope<'a> {
+    /// That of a match. An expression has no path of its own (GEP-1619).
+    pub fn new(matched: Option<&'a Match>, is_secure: bool) -> Self {
+        let path = match matched.map(|matched| &matched.path) {
+            Some(PathMatch::Exact(path) | PathMatch::Prefix(path)) if is_cookie_path(path) => path,
+            _ => "/",
+        };
+        Self { path, is_secure }
+    }
+}
+
+/// What may stand in the attribute (RFC 6265, 4.1.1).
+fn is_cookie_path(path: &str) -> bool {
+    path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b';')
+}
+
 /// What tells the client its session: nothing if it holds the same already.
-pub fn tell(session: &Session, shown: Option<Token>, backend: u64, headers: &mut HeaderMap) {
+pub fn tell(session: &Session, shown: Option<Token>, backend: u64, scope: Scope<'_>, headers: &mut HeaderMap) {
     let stays = shown.filter(|shown| shown.backend == backend);
     if stays.is_some() && session.idle_timeout.is_none() {
         return;
@@ -56,7 +79,9 @@ pub fn tell(session: &Session, shown: Option<Token>, backend: u64, headers: &mut
     }
     let lifetime = session.absolute_timeout.filter(|_| session.is_permanent);
     let age = lifetime.map(|limit| format!("; Max-Age={}", limit.as_secs())).unwrap_or_default();
-    let cookie = format!("{}={text}; Path=/; HttpOnly; SameSite=Lax{age}", session.name);
+    let Scope { path, is_secure } = scope;
+    let secure = if is_secure { "; Secure" } else { "" };
+    let cookie = format!("{}={text}; Path={path}; HttpOnly; SameSite=Lax{secure}{age}", session.name);
     if let Ok(value) = HeaderValue::try_from(cookie) {
         headers.append(SET_COOKIE, value);
     }
@@ -112,6 +137,25 @@ mod tests {
     fn a_cookie_is_found_among_others() {
         assert_eq!(cookie("a=1; stay=2; stays=3", "stay"), Some("2"));
         assert_eq!(cookie("a=stay; b", "stay"), None);
+    }
+
+    #[test]
+    fn a_cookie_is_for_the_path_that_was_matched_and_stays_within_tls() {
+        let cookie = |path, is_secure| {
+            let mut headers = HeaderMap::new();
+            let matched = Match { path, ..Match::default() };
+            tell(&session(None, None), None, 7, Scope::new(Some(&matched), is_secure), &mut headers);
+            headers[SET_COOKIE].to_str().unwrap().to_owned()
+        };
+
+        assert_eq!(
+            cookie(PathMatch::Prefix("/cart".to_owned()), true),
+            "stay=0000000000000007; Path=/cart; HttpOnly; SameSite=Lax; Secure"
+        );
+        assert!(cookie(PathMatch::Exact("/a".to_owned()), false).ends_with("Path=/a; HttpOnly; SameSite=Lax"));
+        for elsewhere in [PathMatch::Regex("/a".to_owned()), PathMatch::Prefix("/a;b".to_owned())] {
+            assert!(cookie(elsewhere, false).contains("; Path=/; "));
+        }
     }
 
     #[test]

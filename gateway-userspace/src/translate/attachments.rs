@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::expressions::bad_expression;
 use super::gateways::OurGateway;
 use super::listeners::{GATEWAY_GROUP, Listener};
 use super::{Report, RouteRef, by_age};
@@ -252,6 +253,10 @@ fn share_hosts(listener: &Listener<'_>, one: RouteRef<'_>, other: RouteRef<'_>) 
 /// A value that the definitions allow and nobody here serves. Requests are not to pass by what they should have met, so no
 /// rule of such a route is served.
 fn unsupported(route: RouteRef<'_>) -> Option<String> {
+    unsupported_filter(route).or_else(|| bad_expression(route))
+}
+
+fn unsupported_filter(route: RouteRef<'_>) -> Option<String> {
     let rules = route.found.object.spec.rules.iter().enumerate();
     let of_rule = rules.flat_map(|(rule, written)| {
         let own = written.filters.iter().enumerate();

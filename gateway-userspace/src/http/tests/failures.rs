@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::sites::{clear, listener, route, rule, site, to, to_pod};
 use super::support::{Gateway, Pod, PodSpeech, get, nothing, read, say, text};
 use crate::http::Options;
-use crate::model::http::{Filter, Handling, Rule, Timeouts};
+use crate::model::http::{Cors, Filter, Handling, HeaderChanges, Redirect, Rule, Timeouts};
 
 /// An address where nobody listens.
 fn nobody() -> SocketAddr {
@@ -41,6 +41,28 @@ async fn if_all_pods_refuse_the_answer_is_502() {
     assert_eq!(status, 502);
     assert!(text.starts_with("connect_failed: "), "{text}");
     assert!(gateway.server.counts().rejected["connect_failed"] == 1);
+}
+
+#[tokio::test]
+async fn an_answer_in_a_backends_place_is_changed_as_its_own_would_be() {
+    let set = HeaderChanges { set: vec![("x-site".to_owned(), "shop".to_owned())], ..HeaderChanges::default() };
+    let cors = Cors { allow_origins: vec!["https://other.example".to_owned()], ..Cors::default() };
+    let redirect =
+        Redirect { scheme: None, hostname: Some("b.example".to_owned()), port: None, path: None, status: 302 };
+    let filters = vec![Filter::ResponseHeaders(set), Filter::Cors(cors)];
+    let nobody = Rule { filters: filters.clone(), ..rule([to(&[])]) };
+    let elsewhere = Rule { filters: [filters, vec![Filter::Redirect(redirect)]].concat(), ..rule([]) };
+
+    for (rule, status) in [(nobody, 503), (elsewhere, 302)] {
+        let gateway = Gateway::new(clear(rule));
+        let mut request = get("/");
+        request.headers_mut().insert("origin", "https://other.example".parse().unwrap());
+        let response = gateway.http1().await.send_request(request).await.unwrap();
+
+        assert_eq!(response.status(), status);
+        assert_eq!(response.headers()["x-site"], "shop");
+        assert_eq!(response.headers()["access-control-allow-origin"], "https://other.example");
+    }
 }
 
 #[tokio::test]
