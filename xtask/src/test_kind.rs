@@ -9,7 +9,7 @@ pub enum Kind {
     Host,
     /// Random requests against what must hold for all of them, a minute for each target
     Fuzz,
-    /// Manifests in, dump out
+    /// Manifests in, dump out; manifests and requests in, routes out
     Scenarios,
     /// Packets through the real programs
     Packets,

@@ -116,7 +116,7 @@ fn manifests(folder: &Path) -> Result<Vec<String>> {
     Ok(names.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
 }
 
-fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
+pub fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(entries(folder)?.into_iter().filter(|path| path.is_dir()).collect())
 }
 
