@@ -183,10 +183,14 @@ impl RunDirectory {
         self.read("names.json").unwrap_or_default()
     }
 
-    /// Where the agent that serves answers questions. Makes the directory, which the socket's file needs.
-    pub fn socket(&self) -> io::Result<PathBuf> {
-        fs::create_dir_all(&self.0)?;
-        Ok(self.0.join("agent.sock"))
+    /// Where the agent that serves answers questions.
+    pub fn socket(&self) -> PathBuf {
+        self.0.join("agent.sock")
+    }
+
+    /// Makes the directory, if it is not there.
+    pub fn create(&self) -> io::Result<()> {
+        fs::create_dir_all(&self.0)
     }
 
     /// Removes the directory. That it is gone already is no error.
@@ -198,7 +202,7 @@ impl RunDirectory {
     }
 
     fn write(&self, name: &str, value: &impl Serialize) -> io::Result<()> {
-        fs::create_dir_all(&self.0)?;
+        self.create()?;
         let unfinished = self.0.join(format!(".{name}.new"));
         let mut file = BufWriter::new(File::create(&unfinished)?);
         serde_json::to_writer(&mut file, value)?;

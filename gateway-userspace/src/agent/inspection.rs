@@ -11,7 +11,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -28,6 +28,9 @@ use crate::state::RunDirectory;
 
 /// How long either side may keep the other waiting.
 const LIMIT: Duration = Duration::from_secs(5);
+
+/// Pause after a question that could not be answered, or after no connection could be had.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A question with all headers that a client may send fits.
 const LONGEST_QUESTION_BYTES: u64 = 256 << 10;
@@ -53,20 +56,20 @@ enum Reply<T> {
     Refused(String),
 }
 
-/// The socket with the thread that answers there. Dropping it ends both.
+/// The socket; a thread answers there until this is dropped.
 #[derive(Debug)]
 pub struct Inspection {
     path: PathBuf,
     /// The inode of our socket: the path may be another agent's by now.
     inode: u64,
     listener: UnixListener,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Inspection {
     /// Answers from now on, in the place of whoever did.
     pub fn start(directory: &RunDirectory, observed: Observed) -> io::Result<Self> {
-        let path = directory.socket()?;
+        directory.create()?;
+        let path = directory.socket();
         let unfinished = path.with_extension(format!("{}.new", std::process::id()));
         remove(&unfinished)?;
         let listener = UnixListener::bind(&unfinished)?;
@@ -74,17 +77,22 @@ impl Inspection {
         let inode = fs::metadata(&unfinished)?.ino();
         fs::rename(&unfinished, &path)?;
         let answering = listener.try_clone()?;
-        let run = move || {
-            for stream in answering.incoming() {
-                // Whoever drops this has shut the socket down.
-                let Ok(stream) = stream else { break };
-                if let Err(error) = answer(&stream, &observed) {
-                    debug!(%error, "a question about what is served was not answered");
-                }
+        thread::Builder::new().name("inspection".to_owned()).spawn(move || run(&answering, &observed))?;
+        Ok(Self { path, inode, listener })
+    }
+}
+
+fn run(listener: &UnixListener, observed: &Observed) {
+    for stream in listener.incoming() {
+        match stream.and_then(|stream| answer(&stream, observed)) {
+            Ok(()) => {}
+            // Nobody accepts from a socket that was shut down.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
+            Err(error) => {
+                debug!(%error, "a question about what is served was not answered");
+                thread::sleep(PAUSE);
             }
-        };
-        let thread = thread::Builder::new().name("inspection".to_owned()).spawn(run)?;
-        Ok(Self { path, inode, listener, thread: Some(thread) })
+        }
     }
 }
 
@@ -94,9 +102,9 @@ impl Drop for Inspection {
         if is_ours && let Err(error) = remove(&self.path) {
             debug!(%error, path = %self.path.display(), "the socket cannot be removed");
         }
-        let ended = socket::shutdown(self.listener.as_raw_fd(), socket::Shutdown::Both);
-        if let (Ok(()), Some(thread)) = (ended, self.thread.take()) {
-            let _ = thread.join();
+        // The thread ends as soon as it has answered; nobody waits for whoever asked.
+        if let Err(error) = socket::shutdown(self.listener.as_raw_fd(), socket::Shutdown::Both) {
+            debug!(%error, "the socket cannot be shut down");
         }
     }
 }
@@ -142,7 +150,7 @@ fn reply(line: &str, observed: &Observed) -> serde_json::Result<String> {
 pub fn ask<T: DeserializeOwned>(bpffs: &Path, question: &Question) -> anyhow::Result<T> {
     let nobody = || format!("no agent serves `{}`: start `beeline run`", bpffs.display());
     let directory = RunDirectory::of(bpffs).with_context(nobody)?;
-    let mut stream = match UnixStream::connect(directory.socket()?) {
+    let mut stream = match UnixStream::connect(directory.socket()) {
         Ok(stream) => stream,
         Err(_) if dataplane::is_locked(bpffs).is_ok_and(|is_locked| !is_locked) => bail!(nobody()),
         Err(error) => {
@@ -208,13 +216,13 @@ mod tests {
         let second = Inspection::start(&directory, Arc::clone(&observed)).expect("takes over");
         drop(first);
         let answer: explain::Answer = ask(folder.path(), &question()).expect("an answer");
-        let mode = fs::metadata(directory.socket().expect("a path")).expect("a socket").permissions().mode();
+        let mode = fs::metadata(directory.socket()).expect("a socket").permissions().mode();
         drop(second);
 
         assert!(refused.to_string().starts_with("this agent serves no requests"), "{refused}");
         assert_eq!(answer.frontends, []);
         assert_eq!(mode & 0o777, 0o600);
-        assert!(!directory.socket().expect("a path").exists());
+        assert!(!directory.socket().exists());
         let gone = ask::<explain::Answer>(folder.path(), &question()).expect_err("nobody listens");
         assert!(gone.to_string().contains("beeline run"), "{gone:#}");
         directory.remove().expect("removed");

@@ -10,7 +10,9 @@ use super::table::Table;
 use super::{Outcome, Output, print, print_json};
 use crate::agent::inspection::{self, Question};
 use crate::http::explain::{self, Answer, Destination, Explained};
+use crate::http::framing::Authority;
 use crate::http::router::Considered;
+use crate::model::http::Hostname;
 use crate::source::kinds::closest;
 
 const EXAMPLES: &str = "\
@@ -28,6 +30,9 @@ Examples:
 
 Asks the agent that runs, by what it serves at this moment; nothing is sent to any Pod. Exit code 1 if no frontend
 that was asked about would serve the request.";
+
+/// Hosts that are named where the asked one is unknown.
+const HOSTS_NAMED: usize = 20;
 
 /// Say what becomes of a request, and why nothing else
 #[derive(Debug, clap::Args)]
@@ -128,9 +133,6 @@ impl HttpArguments {
         for explained in &reached {
             write!(out, "\n{}", frontend(explained)?)?;
         }
-        if reached.is_empty() {
-            writeln!(out, "{}", self.unknown(answer))?;
-        }
         if !others.is_empty() {
             let mut table = Table::new(["OTHER FRONTEND", "OWNER", "LISTENER", "WHY NOT"]);
             for explained in others {
@@ -141,20 +143,30 @@ impl HttpArguments {
         if answer.more_frontends > 0 {
             writeln!(out, "\nand {} more frontends: name one by --address and --port", answer.more_frontends)?;
         }
+        if let Some(hint) = self.hint(answer) {
+            writeln!(out, "\n{hint}")?;
+        }
         Ok(out)
     }
 
-    /// Why no frontend has a listener for the request.
-    fn unknown(&self, answer: &Answer) -> String {
+    /// What to ask for instead, if nothing that was asked about knows the host, or there is nothing of the kind.
+    fn hint(&self, answer: &Answer) -> Option<String> {
         if answer.frontends.is_empty() {
-            return "nothing    no frontend of the HTTP layer has this address and port: `beeline status` lists them"
-                .to_owned();
+            let none = "no frontend of the HTTP layer has this address and port: `beeline status` lists them";
+            return Some(none.to_owned());
         }
-        let host = self.sni.as_deref().unwrap_or(&self.host);
-        let host = host.rsplit_once(':').map_or(host, |(name, _)| name);
-        let near = closest(host, answer.hosts.iter().map(String::as_str));
+        let host = self.sni.as_deref().unwrap_or(&self.host).to_ascii_lowercase();
+        let host = Authority::parse(host.as_bytes()).map_or(host, |authority| authority.host);
+        let mut served = answer.hosts.iter();
+        if answer.more_hosts > 0 || served.any(|served| served == "*" || Hostname::parse(served).covers(&host)) {
+            return None;
+        }
+        let near = closest(&host, answer.hosts.iter().map(String::as_str));
         let guess = near.map(|near| format!(": did you mean `{near}`?")).unwrap_or_default();
-        format!("nothing    no listener serves `{host}`{guess}\nhosts      {}", answer.hosts.join(", "))
+        let named: Vec<&str> = answer.hosts.iter().take(HOSTS_NAMED).map(String::as_str).collect();
+        let more = answer.hosts.len() - named.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        Some(format!("no route is for the host `{host}`{guess}\nhosts      {}{more}", named.join(", ")))
     }
 }
 
@@ -252,5 +264,48 @@ fn other(table: &mut Table, explained: &Explained) {
     for considered in &explained.listeners {
         let why_not = considered.why_not.clone().unwrap_or_else(|| explained.verdict.text.clone());
         table.row([explained.frontend.clone(), explained.owner.clone(), considered.name.clone(), why_not]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+
+    fn arguments(line: &[&str]) -> HttpArguments {
+        let line = ["beeline", "explain", "http"].iter().chain(line);
+        match Cli::try_parse_from(line).expect("a command line").command {
+            Command::Explain(Arguments { subject: Subject::Http(arguments) }) => *arguments,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn answer(hosts: &[&str], listener: Option<&str>) -> Answer {
+        let explained = Explained { listener: listener.map(str::to_owned), ..Explained::default() };
+        let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+        Answer { frontends: vec![explained], more_frontends: 0, hosts, more_hosts: 0 }
+    }
+
+    #[test]
+    fn a_name_in_tls_means_tls_and_headers_are_read_as_they_are_sent() {
+        let question = arguments(&["--host", "a.example", "--sni", "b.example", "--header", "X-A: 1:2"]).question();
+
+        assert!(question.is_secure);
+        assert_eq!(question.headers, [("X-A".to_owned(), "1:2".to_owned())]);
+    }
+
+    #[test]
+    fn for_an_unknown_host_those_are_named_that_there_are_and_the_nearest() {
+        let asked = arguments(&["--host", "shpo.example:8080"]);
+
+        let text = asked.text(&answer(&["*.b.example", "shop.example"], None)).expect("a text");
+
+        assert!(text.contains("no route is for the host `shpo.example`: did you mean `shop.example`?"), "{text}");
+        assert!(text.ends_with("hosts      *.b.example, shop.example\n"), "{text}");
+        for known in ["shpo.example", "*.example", "*"] {
+            let text = asked.text(&answer(&[known], Some("web/http"))).expect("a text");
+            assert!(!text.contains("no route is for"), "{text}");
+        }
     }
 }

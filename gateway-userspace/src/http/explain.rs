@@ -28,8 +28,8 @@ const MOST_SITES: usize = 64;
 /// Listeners, and matches, of which one frontend's part tells.
 const MOST_CONSIDERED: usize = 200;
 
-/// Hosts that are named where the asked one is unknown.
-const MOST_HOSTS: usize = 50;
+/// Hosts that an answer names.
+const MOST_HOSTS: usize = 1000;
 
 /// A request that somebody asks about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,8 +80,10 @@ pub struct Answer {
     pub frontends: Vec<Explained>,
     /// How many more there are.
     pub more_frontends: usize,
-    /// Hosts that these frontends serve, as far as there are not too many.
+    /// Hosts that these frontends serve.
     pub hosts: Vec<String>,
+    /// How many more of these there are.
+    pub more_hosts: usize,
 }
 
 /// What a request meets at one frontend.
@@ -215,8 +217,10 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Answer, BadQu
     let mut hosts: Vec<String> = asked.flat_map(|(_, site)| hosts(site)).collect();
     hosts.sort();
     hosts.dedup();
+    let more_hosts = hosts.len().saturating_sub(MOST_HOSTS);
     hosts.truncate(MOST_HOSTS);
-    Ok(Answer { frontends: frontends.into_iter().map(|(_, explained)| explained).collect(), more_frontends, hosts })
+    let frontends = frontends.into_iter().map(|(_, explained)| explained).collect();
+    Ok(Answer { frontends, more_frontends, hosts, more_hosts })
 }
 
 /// The hosts that a site serves: those of the routes, or else of the listener.

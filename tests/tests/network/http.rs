@@ -145,7 +145,7 @@ fn what_the_agent_knows_of_requests_is_logged_counted_and_explained() -> Result<
     let text = String::from_utf8_lossy(&found.stdout);
     assert!(found.status.success() && text.contains("shop/v1") && text.contains("55.56%"), "{text}");
     let text = String::from_utf8_lossy(&unknown.stdout);
-    assert!(unknown.status.code() == Some(1) && text.contains("no_route"), "{text}");
+    assert!(unknown.status.code() == Some(1) && text.contains("did you mean `shop.example`?"), "{text}");
     Ok(())
 }
 
