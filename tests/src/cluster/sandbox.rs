@@ -118,6 +118,13 @@ impl<'a> Sandbox<'a> {
         addresses(&self.get(&service)?["status"]["loadBalancer"]["ingress"], "ip")
     }
 
+    /// The addresses that an Ingress has, once it has any.
+    pub fn ingress_addresses(&self, name: &str) -> Result<Vec<IpAddr>> {
+        let ingress = format!("ingress/{name}");
+        self.wait(&ingress, "jsonpath={.status.loadBalancer.ingress[0].ip}")?;
+        addresses(&self.get(&ingress)?["status"]["loadBalancer"]["ingress"], "ip")
+    }
+
     /// The Pods that a selector finds, but for those that end.
     pub fn pods(&self, selector: &str) -> Result<Vec<Pod>> {
         let pods = self.kubectl.json(&["--namespace", &self.name, "get", "pods", "--selector", selector])?;

@@ -11,6 +11,7 @@ mod guard;
 mod guests;
 mod handover;
 mod http;
+mod ingress;
 mod lifetime;
 mod manifests;
 mod neighbours;
