@@ -20,6 +20,20 @@ pub fn test_client() -> Result<PathBuf> {
     beside("beeline-test-client")
 }
 
+/// The gRPC service by tonic, and its client.
+pub fn test_grpc() -> Result<PathBuf> {
+    beside("beeline-test-grpc")
+}
+
+/// A program of others that tests talk with, built from `tests/peers`: `peer`, `grpcurl` or `h2spec`, in the folder that
+/// `BEELINE_PEERS` names.
+pub fn peer(program: &str) -> Result<PathBuf> {
+    let Some(folder) = from_environment("BEELINE_PEERS") else {
+        bail!("BEELINE_PEERS does not say where `{program}` is: run this by `cargo xtask test network`, which does");
+    };
+    existing(folder.join(program), "cargo xtask test network")
+}
+
 /// The datapath: `BEELINE_DATAPATH`, else `target/ebpf/datapath.o` of this workspace.
 pub fn datapath_object() -> Result<PathBuf> {
     let path = from_environment("BEELINE_DATAPATH").unwrap_or_else(|| workspace().join("target/ebpf/datapath.o"));

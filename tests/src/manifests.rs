@@ -184,32 +184,6 @@ pub fn upstream(name: &str, services: &[&str], port: u16) -> String {
     )
 }
 
-/// A certificate of its own for a host, valid at once.
-pub struct Identity {
-    /// The certificate, which is its own authority, in PEM.
-    pub certificate: String,
-    key: String,
-}
-
-impl Identity {
-    /// Makes one.
-    pub fn of(host: &str) -> Result<Self> {
-        let made = rcgen::generate_simple_self_signed([host.to_owned()]).context("a certificate cannot be made")?;
-        Ok(Self { certificate: made.cert.pem(), key: made.signing_key.serialize_pem() })
-    }
-
-    /// The Secret that listeners refer to.
-    pub fn secret(&self, namespace: &str, name: &str) -> String {
-        let indent = |pem: &str| pem.lines().map(|line| ["    ", line, "\n"].concat()).collect::<String>();
-        format!(
-            "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {namespace}}}\ntype: kubernetes.io/tls\n\
-             stringData:\n  tls.crt: |\n{}  tls.key: |\n{}",
-            indent(&self.certificate),
-            indent(&self.key)
-        )
-    }
-}
-
 /// A folder of manifests; files are replaced whole, as a careful user does.
 pub struct Folder {
     path: PathBuf,

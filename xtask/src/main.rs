@@ -14,6 +14,7 @@ mod fuzz;
 mod go_module;
 mod image;
 mod inspect;
+mod peers;
 mod process;
 mod remap;
 mod setup;

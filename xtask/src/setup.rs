@@ -98,11 +98,38 @@ const FOR_CLUSTER: &[Requirement] = &[
         why: "give Pods their network: ptp, host-local, loopback",
         kind: Kind::NetworkPlugins(&["containernetworking-plugins"]),
     },
-    Requirement { name: "go", why: "builds etcd and Kubernetes, once; for `cluster` only", kind: Kind::Go },
+    Requirement {
+        name: "go",
+        why: "builds, once, etcd and Kubernetes, and what network tests talk with",
+        kind: Kind::Go,
+    },
+];
+
+/// What network tests talk with, beside the programs that are built from `tests/peers`.
+const FOR_NETWORK: &[Requirement] = &[
+    CURL,
+    NGINX,
+    H2LOAD,
+    Requirement {
+        name: "nghttp",
+        why: "a client of HTTP/2 in network tests",
+        kind: Kind::Package(&["nghttp2-client"]),
+    },
+    Requirement { name: "python3", why: "a client of HTTP/1.1 in network tests", kind: Kind::Package(&["python3"]) },
 ];
 
 const CURL: Requirement =
-    Requirement { name: "curl", why: "the client of HTTP in demo and network tests", kind: Kind::Package(&["curl"]) };
+    Requirement { name: "curl", why: "a client of HTTP in demo and network tests", kind: Kind::Package(&["curl"]) };
+const NGINX: Requirement = Requirement {
+    name: "nginx",
+    why: "a backend in network tests and in `bench http`, where it is compared with, too",
+    kind: Kind::Package(&["nginx"]),
+};
+const H2LOAD: Requirement = Requirement {
+    name: "h2load",
+    why: "a client of HTTP/2 in network tests and in `bench http`",
+    kind: Kind::Package(&["nghttp2-client"]),
+};
 const IP: Requirement = Requirement {
     name: "ip",
     why: "network namespaces, links and routes of demo, tests and clusters",
@@ -184,7 +211,7 @@ impl Requirement {
 
 pub fn run(args: &Args) -> Result<()> {
     let mut all: Vec<&Requirement> = Vec::new();
-    for requirement in [REQUIREMENTS, FOR_IMAGE, FOR_CLUSTER].into_iter().flatten() {
+    for requirement in [REQUIREMENTS, FOR_IMAGE, FOR_CLUSTER, FOR_NETWORK].into_iter().flatten() {
         if all.iter().all(|known| known.name != requirement.name) {
             all.push(requirement);
         }
@@ -206,6 +233,11 @@ pub fn ensure() -> Result<()> {
 /// The same for what the image is built with.
 pub fn ensure_for_image() -> Result<()> {
     ensure_all(FOR_IMAGE)
+}
+
+/// The same for what network tests talk with.
+pub fn ensure_for_network() -> Result<()> {
+    ensure_all(FOR_NETWORK)
 }
 
 /// The same for what a cluster is made of.

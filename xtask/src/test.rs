@@ -6,14 +6,15 @@
 
 mod cluster;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 
+use crate::cluster::Interrupt;
 use crate::test_kind::Kind;
-use crate::{build, check, fuzz, inspect, process, setup, workspace};
+use crate::{build, check, fuzz, inspect, peers, process, setup, workspace};
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  cargo xtask test                     everything, as CI runs it (root)\n  \
@@ -35,6 +36,9 @@ pub fn run(args: &Args) -> Result<()> {
         process::require_root("running programs in the kernel", &words)?;
     }
     setup::ensure()?;
+    if kinds.contains(&Kind::Network) {
+        setup::ensure_for_network()?;
+    }
     if kinds.iter().any(|kind| kind.needs_build()) {
         check::step("build", || build::run(&build::Args::default()))?;
     }
@@ -84,6 +88,15 @@ fn kernel_tests(name: &str, arguments: &[String], environment: &[(&str, &Path)])
     check::test(&words, environment)
 }
 
+/// Where the programs of others are that tests talk with; without Go nowhere, and the tests that need them fail by name.
+fn peer_programs() -> Result<PathBuf> {
+    if process::find("go").is_none() {
+        eprintln!("go is missing: tests that talk with Go's programs will fail");
+        return Ok(PathBuf::new());
+    }
+    peers::ensure(&Interrupt::catch()?)
+}
+
 fn run_kind(kind: Kind, arguments: &[String]) -> Result<String> {
     match kind {
         Kind::Host => Ok(format!("{} passed", check::all()?)),
@@ -94,7 +107,9 @@ fn run_kind(kind: Kind, arguments: &[String]) -> Result<String> {
         Kind::Scenarios | Kind::Packets | Kind::Network | Kind::Crowd => {
             // Against the binary and the object that were just built.
             let (binary, object) = (workspace::beeline(false), workspace::datapath());
-            let environment = [("BEELINE_BIN", binary.as_path()), ("BEELINE_DATAPATH", &object)];
+            let peers = if kind == Kind::Network { peer_programs()? } else { PathBuf::new() };
+            let environment =
+                [("BEELINE_BIN", binary.as_path()), ("BEELINE_DATAPATH", &object), ("BEELINE_PEERS", &peers)];
             Ok(format!("{} passed", kernel_tests(kind.name(), arguments, &environment)?))
         }
         Kind::Cluster => cluster::run(arguments),

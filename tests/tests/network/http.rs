@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use beeline_tests::agent::Agent;
+use beeline_tests::certificate::Certificate;
 use beeline_tests::curl::{Curl, Speech};
 use beeline_tests::lab::Lab;
-use beeline_tests::manifests::{Identity, Service};
+use beeline_tests::manifests::Service;
 use beeline_tests::pod::Answer;
 use beeline_tests::topology::{CLIENT, Plan, VIP};
 use beeline_tests::wait;
@@ -26,7 +27,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// Pods behind a route for one host, in the clear at port 80 and within TLS at port 443.
 struct Shop {
     lab: Lab,
-    identity: Identity,
+    certificate: Certificate,
 }
 
 impl Shop {
@@ -37,9 +38,9 @@ impl Shop {
         lab.folder.write("pods.yaml", &service.to_yaml())?;
         lab.folder.write("gateway.yaml", &gateway())?;
         lab.folder.write("route.yaml", &route())?;
-        let identity = Identity::of(HOST)?;
-        lab.folder.write("secret.yaml", &identity.secret("shop", "web"))?;
-        Ok(Self { lab, identity })
+        let certificate = Certificate::of(&[HOST])?;
+        lab.folder.write("secret.yaml", &certificate.secret("shop", "web"))?;
+        Ok(Self { lab, certificate })
     }
 
     fn start(&self) -> Result<Agent<'_>> {
@@ -50,7 +51,7 @@ impl Shop {
 
     fn curl(&self) -> Result<Curl<'_>> {
         let authority = self.lab.network.group.folder().join("authority.pem");
-        fs::write(&authority, &self.identity.certificate)?;
+        self.certificate.write(&authority)?;
         Ok(Curl::new(&self.lab.network.client, HOST, &authority))
     }
 }

@@ -1,14 +1,14 @@
 //! Requests through Ingresses of a folder: one of today with hosts, paths and TLS, and the `v1beta1` one of TKE's document.
 
-use std::fs;
 use std::net::IpAddr;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use beeline_tests::certificate::Certificate;
 use beeline_tests::curl::{Curl, Speech};
 use beeline_tests::lab::Lab;
-use beeline_tests::manifests::{Identity, Service};
+use beeline_tests::manifests::Service;
 use beeline_tests::topology::{Dual, Plan, VIP};
 use beeline_tests::wait;
 
@@ -24,7 +24,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Two Services of one Pod each, behind Ingresses.
 struct Shop {
     lab: Lab,
-    identity: Identity,
+    certificate: Certificate,
 }
 
 impl Shop {
@@ -35,17 +35,17 @@ impl Shop {
             let service = Service { name: name.to_owned(), pods: vec![plain.pods[pod].clone()], ..plain.clone() };
             lab.folder.write(&format!("{name}.yaml"), &service.to_yaml())?;
         }
-        let identity = Identity::of(HOST)?;
-        lab.folder.write("secret.yaml", &identity.secret("shop", "web"))?;
+        let certificate = Certificate::of(&[HOST])?;
+        lab.folder.write("secret.yaml", &certificate.secret("shop", "web"))?;
         lab.folder.write("class.yaml", &class())?;
         lab.folder.write("ingress.yaml", &ingress())?;
-        Ok(Self { lab, identity })
+        Ok(Self { lab, certificate })
     }
 
     /// The Pod that answers to a path of a host.
     fn pod(&self, address: IpAddr, host: &str, speech: Speech, path: &str) -> Result<String> {
         let authority = self.lab.network.group.folder().join("authority.pem");
-        fs::write(&authority, &self.identity.certificate)?;
+        self.certificate.write(&authority)?;
         let curl = Curl::new(&self.lab.network.client, host, &authority);
         let mut answers = curl.get(address, speech, path, 1)?;
         answers.pop().map(|answer| answer.pod).context("there is no answer")

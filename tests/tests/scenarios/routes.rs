@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use beeline_tests::manifests::Identity;
+use beeline_tests::certificate::Certificate;
 use gateway_userspace::source::FolderSource;
 use gateway_userspace::source::manifest::{self, Format};
 use gateway_userspace::translate::{Options, Translation, translate};
@@ -40,7 +40,7 @@ fn every_request_meets_the_expected_rule() -> Result<()> {
 fn play(folder: &Path) -> Result<()> {
     let mut snapshot = FolderSource::open(folder)?.read();
     // Which names are in its certificate makes no difference to routes.
-    let secret = Identity::of("shop.example")?.secret("shop", "web");
+    let secret = Certificate::of(&["shop.example"])?.secret("shop", "web");
     for entry in manifest::parse(&"secret.yaml".into(), &secret, Format::Yaml).entries {
         snapshot.objects.insert(entry);
     }

@@ -9,11 +9,11 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
+use beeline_tests::certificate::Certificate;
 use beeline_tests::cluster::{Cluster, Pod, Sandbox, Shares};
 use beeline_tests::curl::{Curl, Speech};
 use beeline_tests::interrupt::Interrupt;
-use beeline_tests::manifests::Identity;
 use gateway_common::Protocol;
 use serde::Serialize;
 
@@ -105,15 +105,15 @@ fn ask_by_http(
     pods: &[Pod],
     steps: &mut Steps<'_>,
 ) -> Result<(Vec<Requests>, Told)> {
-    let identity = Identity::of(HOST)?;
+    let certificate = Certificate::of(&[HOST])?;
     let addresses =
         steps.take(format!("`kubectl apply -f examples/httpbin/{WEB_FILE}`, the Gateway is programmed"), || {
-            sandbox.apply(&identity.secret(sandbox.name(), "web"))?;
+            sandbox.apply(&certificate.secret(sandbox.name(), "web"))?;
             sandbox.apply_example("examples/httpbin", &[WEB_FILE])?;
             sandbox.gateway_addresses("web")
         })?;
     let authority = std::env::temp_dir().join(format!("beeline-demo-{}.pem", std::process::id()));
-    fs::write(&authority, &identity.certificate).with_context(|| format!("cannot write {}", authority.display()))?;
+    certificate.write(&authority)?;
     let curl = Curl::new(cluster.client(), HOST, &authority);
     let count = pods.len();
     let pods = pods.iter().map(|pod| (pod.name.clone(), pod.weight)).collect();

@@ -7,11 +7,12 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use beeline_tests::agent::Agent;
 use beeline_tests::binaries;
+use beeline_tests::certificate::Certificate;
 use beeline_tests::client;
 use beeline_tests::curl::Curl;
 use beeline_tests::interrupt::Interrupt;
 use beeline_tests::long_lived;
-use beeline_tests::manifests::{Folder, Identity};
+use beeline_tests::manifests::Folder;
 use beeline_tests::netns::Lifetime;
 use beeline_tests::topology::{CLIENT, Dual, Plan, Topology, pod_addresses};
 use serde_json::Value;
@@ -44,9 +45,9 @@ pub fn tell(interrupt: &Interrupt, lifetime: Lifetime) -> Result<Report> {
     let folder = network.group.folder().join("manifests");
     let folder = Folder::copy(&binaries::workspace().join("examples/folder"), folder)?;
     let web = fs::read_to_string(binaries::workspace().join(WEB)).with_context(|| format!("cannot read {WEB}"))?;
-    let identity = Identity::of(HOST)?;
+    let certificate = Certificate::of(&[HOST])?;
     folder.write("web.yaml", &web)?;
-    folder.write("secret.yaml", &identity.secret("shop", "web"))?;
+    folder.write("secret.yaml", &certificate.secret("shop", "web"))?;
     let mut agent = Agent::new(&network.group, &network.node, folder.path())?;
     interrupt.check()?;
     eprintln!("starting the agent with the manifests of examples/folder and {WEB}");
@@ -62,7 +63,7 @@ pub fn tell(interrupt: &Interrupt, lifetime: Lifetime) -> Result<Report> {
     }
     let maps = maps::excerpts(&agent.maps())?;
     interrupt.check()?;
-    let requests = send_requests(&network, &identity)?;
+    let requests = send_requests(&network, &certificate)?;
     let explained = Told::explained(WEB_VIP.v4.into(), |arguments| agent.call(arguments))?;
     let long_lived = disturb(interrupt, &network, &folder, &mut agent, &frontends)?;
     let look_around = if lifetime == Lifetime::Kept { look_around(&network, &agent, &frontends) } else { Vec::new() };
@@ -134,9 +135,9 @@ fn measure(network: &Topology, frontend: &Frontend) -> Result<Traffic> {
 }
 
 /// Sends requests in each way that curl speaks.
-fn send_requests(network: &Topology, identity: &Identity) -> Result<Vec<Requests>> {
+fn send_requests(network: &Topology, certificate: &Certificate) -> Result<Vec<Requests>> {
     let authority = network.group.folder().join("authority.pem");
-    fs::write(&authority, &identity.certificate).with_context(|| format!("cannot write {}", authority.display()))?;
+    certificate.write(&authority)?;
     let curl = Curl::new(&network.client, HOST, &authority);
     let pods = PODS.iter().zip(WEIGHTS).map(|(pod, weight)| ((*pod).to_owned(), weight)).collect();
     let asked = Asked { curl: &curl, pods, count: REQUESTS };
