@@ -33,6 +33,7 @@ pub mod second_host;
 pub mod segment;
 pub mod smuggling;
 pub mod socket_client;
+pub mod spread;
 pub mod steady;
 pub mod tape;
 pub mod topology;

@@ -1,8 +1,10 @@
-//! `cargo xtask bench`: what the datapath costs, packet by packet and as a path, and how soon it follows a cluster.
+//! `cargo xtask bench`: what the datapath costs, packet by packet and as a path, what a request costs, and how soon all
+//! follows a cluster.
 //!
 //! All measure the release build, and none judges: no test asserts a time.
 
 mod churn;
+mod http;
 mod net;
 mod packet;
 
@@ -19,6 +21,8 @@ pub struct Args {
 enum What {
     /// From a change at the API server to the maps, and a cold start with a large cluster
     Churn(churn::Args),
+    /// A request through the HTTP layer on one core, against nginx and haproxy
+    Http(http::Args),
     /// The way through a VIP, to Pods here and on another node, against plain routing and kube-proxy's nftables form
     Net(net::Args),
     /// A packet through the real programs, net of a program that does nothing
@@ -28,6 +32,7 @@ enum What {
 pub fn run(args: &Args) -> Result<()> {
     match &args.what {
         What::Churn(args) => churn::run(args),
+        What::Http(args) => http::run(args),
         What::Net(args) => net::run(args),
         What::Packet(args) => packet::run(args),
     }

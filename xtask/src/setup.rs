@@ -118,6 +118,14 @@ const FOR_NETWORK: &[Requirement] = &[
     Requirement { name: "python3", why: "a client of HTTP/1.1 in network tests", kind: Kind::Package(&["python3"]) },
 ];
 
+/// What `bench http` compares with, and measures by.
+const FOR_BENCH_HTTP: &[Requirement] = &[
+    NGINX,
+    H2LOAD,
+    Requirement { name: "haproxy", why: "is compared with in `bench http`", kind: Kind::Package(&["haproxy"]) },
+    Requirement { name: "wrk", why: "asks over HTTP/1.1 in `bench http`", kind: Kind::Package(&["wrk"]) },
+];
+
 const CURL: Requirement =
     Requirement { name: "curl", why: "a client of HTTP in demo and network tests", kind: Kind::Package(&["curl"]) };
 const NGINX: Requirement = Requirement {
@@ -211,7 +219,7 @@ impl Requirement {
 
 pub fn run(args: &Args) -> Result<()> {
     let mut all: Vec<&Requirement> = Vec::new();
-    for requirement in [REQUIREMENTS, FOR_IMAGE, FOR_CLUSTER, FOR_NETWORK].into_iter().flatten() {
+    for requirement in [REQUIREMENTS, FOR_IMAGE, FOR_CLUSTER, FOR_NETWORK, FOR_BENCH_HTTP].into_iter().flatten() {
         if all.iter().all(|known| known.name != requirement.name) {
             all.push(requirement);
         }
@@ -238,6 +246,11 @@ pub fn ensure_for_image() -> Result<()> {
 /// The same for what network tests talk with.
 pub fn ensure_for_network() -> Result<()> {
     ensure_all(FOR_NETWORK)
+}
+
+/// The same for what `bench http` compares with.
+pub fn ensure_for_bench_http() -> Result<()> {
+    ensure_all(FOR_BENCH_HTTP)
 }
 
 /// The same for what a cluster is made of.

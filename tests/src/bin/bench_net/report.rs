@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use beeline_tests::spread::Spread;
 use serde::Serialize;
 
 use crate::Family;
@@ -73,23 +74,6 @@ impl Report {
     }
 }
 
-struct Spread {
-    least: f64,
-    median: f64,
-    most: f64,
-}
-
-impl Spread {
-    fn of(values: impl Iterator<Item = f64>) -> Self {
-        let mut values: Vec<_> = values.collect();
-        values.sort_by(f64::total_cmp);
-        let middle = values.len() / 2;
-        let median =
-            if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) };
-        Self { least: values[0], median, most: values[values.len() - 1] }
-    }
-}
-
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { family, seconds, rounds, rows } = self;
@@ -108,12 +92,6 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_median_of_an_even_number_of_values_lies_between() {
-        assert!((Spread::of([4.0, 1.0, 2.0, 3.0].into_iter()).median - 2.5).abs() < f64::EPSILON);
-        assert!((Spread::of([3.0, 1.0, 2.0].into_iter()).median - 2.0).abs() < f64::EPSILON);
-    }
 
     #[test]
     fn shares_are_of_plain_routing_in_the_same_round() {
