@@ -99,7 +99,7 @@ pub fn haproxy(backend: SocketAddr) -> String {
     format!(
         "global
   nbthread 1
-  maxconn 16384
+  maxconn 4096
   ssl-default-bind-options ssl-min-ver TLSv1.2
 defaults
   mode http
