@@ -204,6 +204,8 @@ impl Gate {
 #[derive(Debug)]
 pub struct ResponseBody {
     source: Source,
+    /// What was read of the source already.
+    ahead: Option<Result<Frame<Bytes>, BodyError>>,
     /// The connection that it comes on, which goes back to its endpoint at the end.
     lease: Option<Lease>,
     deadline: Option<Pin<Box<Sleep>>>,
@@ -242,7 +244,34 @@ impl ResponseBody {
     }
 
     fn of(source: Source) -> Self {
-        Self { source, lease: None, deadline: None, exchange: None }
+        Self { source, ahead: None, lease: None, deadline: None, exchange: None }
+    }
+
+    /// Takes what has come already of a backend's body, so that it goes to the client together with the head, in one write.
+    /// Whoever reads the backend's connection gets one turn for it; what takes longer is not waited for.
+    pub async fn look_ahead(&mut self) {
+        let mut has_waited = false;
+        std::future::poll_fn(|cx| {
+            let Source::Backend(incoming) = &mut self.source else { return Poll::Ready(()) };
+            match Pin::new(&mut *incoming).poll_frame(cx) {
+                Poll::Ready(frame) => {
+                    let is_over = frame.is_none() || incoming.is_end_stream();
+                    self.ahead = frame.map(|frame| frame.map_err(BodyError::Broken));
+                    if is_over && !matches!(self.ahead, Some(Err(_))) {
+                        self.end();
+                    }
+                    Poll::Ready(())
+                }
+                Poll::Pending if has_waited => Poll::Ready(()),
+                Poll::Pending => {
+                    // Being read makes the backend's connection deliver; it is to be polled before this is again.
+                    has_waited = true;
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+            }
+        })
+        .await;
     }
 
     /// The exchange ends with this body.
@@ -276,6 +305,19 @@ impl ResponseBody {
             exchange.fail(reason);
         }
         error
+    }
+
+    /// What was read ahead, which is the client's now.
+    fn deliver_ahead(&mut self, piece: Result<Frame<Bytes>, BodyError>) -> Result<Frame<Bytes>, BodyError> {
+        match piece {
+            Ok(frame) => {
+                if let (Some(exchange), Some(data)) = (&mut self.exchange, frame.data_ref()) {
+                    exchange.note_bytes(data.len());
+                }
+                Ok(frame)
+            }
+            Err(error) => Err(self.break_off(Reason::BackendBody, error)),
+        }
     }
 
     fn poll_backend(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -314,6 +356,9 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        if let Some(piece) = self.ahead.take() {
+            return Poll::Ready(Some(self.deliver_ahead(piece)));
+        }
         match &mut self.source {
             Source::Empty => Poll::Ready(None),
             Source::Text(text) => {
@@ -330,6 +375,7 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
+            _ if self.ahead.is_some() => false,
             Source::Empty => true,
             Source::Text(_) => false,
             Source::Backend(incoming) => incoming.is_end_stream(),
@@ -337,10 +383,19 @@ impl Body for ResponseBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
+        let rest = match &self.source {
             Source::Empty => SizeHint::with_exact(0),
             Source::Text(text) => SizeHint::with_exact(text.len() as u64),
             Source::Backend(incoming) => incoming.size_hint(),
+        };
+        let ahead = match &self.ahead {
+            Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len) as u64,
+            Some(Err(_)) => return SizeHint::default(),
+            None => 0,
+        };
+        match rest.exact() {
+            Some(rest) => SizeHint::with_exact(rest + ahead),
+            None => SizeHint::default(),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod ending;
 mod exchange;
+mod head_timer;
 mod sniff;
 
 use std::net::SocketAddr;
@@ -14,6 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use gateway_common::FrontendKey;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -25,6 +28,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 pub use self::exchange::Exchange;
+use self::head_timer::HeadTimer;
 use self::sniff::Spoken;
 use super::access_log;
 use super::client_hello;
@@ -337,7 +341,7 @@ where
     });
     let mut serving = pin!(
         http1::Builder::new()
-            .timer(TokioTimer::new())
+            .timer(HeadTimer::default())
             .header_read_timeout(options.header_timeout)
             .max_headers(options.max_headers)
             .max_buf_size((options.max_header_bytes as usize).max(8 << 10))
@@ -345,8 +349,9 @@ where
             .with_upgrades()
     );
     let outcome = tokio::select! {
+        biased;
         outcome = serving.as_mut() => outcome,
-        () = connection.last_call() => {
+        () = seldom(connection.last_call()) => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }
@@ -378,18 +383,26 @@ where
         .keep_alive_interval(options.ping_interval)
         .keep_alive_timeout(options.ping_timeout);
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let outcome = tokio::select! {
-        outcome = serving.as_mut() => outcome,
-        () = connection.ended() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+    let ended_or_idle = async {
+        tokio::select! {
+            () = connection.ended() => {}
+            () = idle(&connection, options.http2_idle_timeout) => {}
         }
-        () = idle(&connection, options.http2_idle_timeout) => {
+    };
+    let outcome = tokio::select! {
+        biased;
+        outcome = serving.as_mut() => outcome,
+        () = seldom(ended_or_idle) => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }
     };
     connection.note_end(&outcome);
+}
+
+/// Polls a future only when it was woken itself, and not whenever the connection is.
+async fn seldom(future: impl Future<Output = ()>) {
+    FuturesUnordered::from_iter([future]).next().await;
 }
 
 /// Waits until a connection has had no request for so long. hyper knows no such limit for HTTP/2.

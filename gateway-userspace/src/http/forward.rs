@@ -130,7 +130,9 @@ async fn carry(
     }
     let outgoing = prepare(exchange, parts, body, hops, &target);
     let answer = attempts(exchange, outgoing, &target).await?;
-    Ok(target.answer(exchange, answer))
+    let mut response = target.answer(exchange, answer);
+    response.body_mut().look_ahead().await;
+    Ok(response)
 }
 
 fn refused(exchange: &mut Exchange, refusal: framing::Refusal) -> Reason {

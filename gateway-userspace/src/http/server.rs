@@ -115,7 +115,7 @@ impl Server {
                     counters: Counters::default(),
                     lines: log.cloned().map(Lines::new),
                     budget: Budget::default(),
-                    drain: drain.clone(),
+                    drain: drain.child_token(),
                     closing: closing.clone(),
                     admission: Arc::clone(&admission),
                     connections: connections.clone(),

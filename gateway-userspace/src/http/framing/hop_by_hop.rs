@@ -6,16 +6,16 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
 /// Fields of the connection, whether `Connection` names them or not.
-const OF_THE_CONNECTION: [&str; 9] = [
-    "connection",
-    "http2-settings",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "transfer-encoding",
-    "upgrade",
+static OF_THE_CONNECTION: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("http2-settings"),
+    HeaderName::from_static("keep-alive"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
 ];
 
 /// Fields that are for more than the connection. Whoever names one of them in `Connection` wants a field dropped between
@@ -89,7 +89,7 @@ pub fn strip(headers: &mut HeaderMap) -> Hops {
     for option in options.iter().filter(|option| !is_end_to_end(option)) {
         headers.remove(option.as_str());
     }
-    for name in OF_THE_CONNECTION {
+    for name in &OF_THE_CONNECTION {
         headers.remove(name);
     }
     hops
@@ -116,8 +116,8 @@ impl Hops {
 /// about framing, routing, identity or trust may come so late.
 pub fn strip_trailers(trailers: &mut HeaderMap) {
     let forbidden = |name: &HeaderName| {
-        let name = name.as_str();
-        is_end_to_end(name) || OF_THE_CONNECTION.contains(&name) || NOT_IN_TRAILERS.contains(&name)
+        let text = name.as_str();
+        is_end_to_end(text) || OF_THE_CONNECTION.contains(name) || NOT_IN_TRAILERS.contains(&text)
     };
     let names: Vec<_> = trailers.keys().filter(|name| forbidden(name)).cloned().collect();
     for name in names {

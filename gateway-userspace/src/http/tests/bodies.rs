@@ -47,6 +47,20 @@ async fn trailers_pass_both_ways() {
 }
 
 #[tokio::test]
+async fn what_came_with_the_head_goes_out_with_the_head() {
+    let pod = Pod::named("a small answer").await;
+    let gateway = Gateway::new(clear(rule([to_pod(pod.address)])));
+    let mut stream = gateway.connect().await;
+
+    for turn in 0..200 {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let mut piece = [0; 4096];
+        let length = stream.read(&mut piece).await.unwrap();
+        assert!(piece[..length].ends_with(b"\r\n\r\na small answer"), "turn {turn}: a write of its own for the head");
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_waits_for_a_word_gets_it_from_the_pod() {
     let read = Arc::new(Notify::new());
     let may_read = Arc::clone(&read);
