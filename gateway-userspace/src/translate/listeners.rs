@@ -172,7 +172,8 @@ impl<'a> Listener<'a> {
         is_namespace_allowed(objects, allowed, &self.owner.name.namespace, &route.name.namespace)
     }
 
-    /// The hosts that a route with these has here; empty means all that the listener is for, nothing that it has none.
+    /// Those of a route's hostnames that are for hosts of the listener; empty means all that the listener is for, nothing that
+    /// none is. They stay as the route has them, since it is by them that the best route for a host is found.
     pub fn hostnames_of(&self, hostnames: &[String]) -> Option<Vec<Hostname>> {
         if hostnames.is_empty() || !self.is_of_site() {
             return Some(Vec::new());
@@ -180,7 +181,7 @@ impl<'a> Listener<'a> {
         let parsed = hostnames.iter().map(|hostname| Hostname::parse(hostname));
         let mut shared: Vec<Hostname> = match &self.hostname {
             None => parsed.collect(),
-            Some(own) => parsed.filter_map(|hostname| own.intersection(&hostname)).collect(),
+            Some(own) => parsed.filter(|hostname| own.intersection(hostname).is_some()).collect(),
         };
         shared.sort();
         shared.dedup();
