@@ -31,6 +31,7 @@ mod retry;
 pub mod router;
 mod server;
 mod session;
+mod silence;
 mod snapshot;
 pub mod tap;
 #[cfg(test)]

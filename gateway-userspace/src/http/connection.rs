@@ -75,6 +75,8 @@ pub struct Connection {
     gone: CancellationToken,
     /// Requests that have not ended, and what they have become.
     active: AtomicUsize,
+    /// Requests that there have been.
+    begun: AtomicUsize,
     /// The place that it takes among all.
     _admitted: Admitted,
     /// Counts it among those of its frontend.
@@ -106,6 +108,7 @@ impl Connection {
     /// It is in use until the answer is dropped.
     pub fn busy(self: &Arc<Self>) -> Busy {
         self.active.fetch_add(1, Relaxed);
+        self.begun.fetch_add(1, Relaxed);
         Busy(Arc::clone(self))
     }
 
@@ -182,6 +185,7 @@ impl Arrival {
             tap,
             gone,
             active: AtomicUsize::new(0),
+            begun: AtomicUsize::new(0),
             _admitted: admitted,
             _open: open,
         })
@@ -411,11 +415,11 @@ async fn idle(connection: &Connection, limit: Duration) {
     let mut seen = usize::MAX;
     loop {
         tokio::time::sleep(limit / 4).await;
-        let active = connection.active.load(Relaxed);
-        if active > 0 || seen != active {
+        let begun = connection.begun.load(Relaxed);
+        if connection.active.load(Relaxed) > 0 || seen != begun {
             since = Instant::now();
         }
-        seen = active;
+        seen = begun;
         if since.elapsed() >= limit {
             return;
         }

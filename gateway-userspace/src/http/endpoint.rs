@@ -218,7 +218,11 @@ impl Endpoint {
             return Ok(Lease { in_use, worker: worker.index, wire, is_reused: true });
         }
         if self.shares_connections() {
-            let _connecting = self.workers[worker.index].connecting.lock().await;
+            let turn = self.workers[worker.index].connecting.lock();
+            // Whoever waits behind one that cannot connect waits no longer than that one.
+            let Ok(_connecting) = tokio::time::timeout(worker.options.connect_timeout, turn).await else {
+                return Err(Failure::Timeout);
+            };
             if !fresh && let Some(wire) = self.pool(worker.index).take() {
                 return Ok(Lease { in_use, worker: worker.index, wire, is_reused: true });
             }

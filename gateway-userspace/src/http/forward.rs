@@ -232,7 +232,9 @@ fn choose<'a>(
     asker: &Asker<'_>,
     changes: &'a Changes,
 ) -> Result<Target<'a>, Reason> {
-    let stays = shown.and_then(|token| live.sessions.get(&token.backend)).copied();
+    let known = shown.and_then(|token| live.sessions.get(&token.backend)).copied();
+    // A session holds as long as its Pod can serve, or no other can.
+    let stays = known.filter(|&(index, member)| live.references.all[index].may_stay(member));
     let index = stays.map_or_else(|| live.references.choose(), |(index, _)| Ok(index))?;
     let (backend, reference) = (&rule.backends[index], &live.references.all[index]);
     let choice = stays.map_or_else(|| reference.choose(asker), |(_, member)| Ok(reference.stay(member)))?;

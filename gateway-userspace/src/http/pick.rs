@@ -134,6 +134,11 @@ impl Reference {
         Some(Choice { member, slot: last.slot })
     }
 
+    /// Whether a session may stay with a member: it is healthy, or none is.
+    pub fn may_stay(&self, member: usize) -> bool {
+        self.is_healthy(member) || !self.has_healthy()
+    }
+
     /// A backend that is chosen already, by a session.
     pub fn stay(&self, member: usize) -> Choice {
         Choice { member, slot: self.wheel.slots.iter().position(|&slot| slot as usize == member).unwrap_or(0) }

@@ -23,6 +23,7 @@ use super::counters::{Counters, Counts, OpenConnection};
 use super::options::Options;
 use super::reject::Reason;
 use super::retry::Budget;
+use super::silence;
 use super::snapshot::Live;
 
 /// How long a worker waits after it could not accept, as when no file descriptors are left.
@@ -265,6 +266,8 @@ fn admit(worker: &Arc<Worker>, stream: TcpStream, peer: SocketAddr) {
     let local = plain(local);
     let frontend = FrontendKey::new(Address::from(local.ip()), Port::new(local.port()), Protocol::TCP);
     let _ = stream.set_nodelay(true);
+    // A kernel that refuses this serves all the same.
+    let _ = silence::bound(&stream);
     let open = worker.live.site(&frontend).map(|site| OpenConnection::new(site.connections.of(worker.index)));
     let arrival = Arrival { worker: Arc::clone(worker), frontend, peer, local, admitted, open };
     worker.spawn(connection::serve(arrival, stream));

@@ -87,6 +87,9 @@ pub fn tell(session: &Session, shown: Option<Token>, backend: u64, scope: Scope<
     }
 }
 
+/// How far the clocks of two nodes may be apart, in seconds: one reads what another has written.
+const SKEW_SEC: u64 = 60;
+
 fn has_limits(session: &Session) -> bool {
     session.absolute_timeout.is_some() || session.idle_timeout.is_some()
 }
@@ -102,8 +105,9 @@ fn read(session: &Session, text: &str, now: u64) -> Option<Token> {
         return Some(Token { backend, began: 0 });
     }
     let (began, used) = (fields.next()??, fields.next()??);
-    let is_over =
-        |since: u64, limit: Option<Duration>| limit.is_some_and(|limit| since > now || now - since > limit.as_secs());
+    let is_over = |since: u64, limit: Option<Duration>| {
+        limit.is_some_and(|limit| since > now.saturating_add(SKEW_SEC) || now.saturating_sub(since) > limit.as_secs())
+    };
     let ended = is_over(began, session.absolute_timeout) || is_over(used, session.idle_timeout);
     (!ended).then_some(Token { backend, began })
 }
@@ -166,6 +170,14 @@ mod tests {
         assert_eq!(read(&both, &text, 1060).map(|token| token.backend), Some(7));
         assert_eq!(read(&both, &text, 1061), None);
         assert_eq!(read(&both, &write(&both, 7, 1000, 1100), 1101), None);
+    }
+
+    #[test]
+    fn a_node_whose_clock_is_a_little_behind_reads_what_another_has_written() {
+        let both = session(Some(100), Some(10));
+        let text = write(&both, 7, 1001, 1001);
+
+        assert_eq!(read(&both, &text, 1000).map(|token| token.backend), Some(7));
     }
 
     #[test]

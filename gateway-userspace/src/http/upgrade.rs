@@ -76,7 +76,11 @@ pub async fn serve(
             Failure::Tls(_) => Reason::BackendTls,
         }
     })?;
-    let response = lease.send(outgoing.into_request(false)).await.map_err(|_| Reason::BackendClosed)?;
+    let response = lease.send(outgoing.into_request(false)).await.map_err(|_| {
+        endpoint.note_failure(&worker.counters);
+        Reason::BackendClosed
+    })?;
+    endpoint.note_success();
     exchange.note_backend_head();
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let (mut parts, body) = response.into_parts();

@@ -18,6 +18,7 @@ use super::pool::{Shared, Wire};
 use crate::http::options::Options;
 use crate::http::proxy_header::{self, Ends};
 use crate::http::server::Worker;
+use crate::http::silence;
 use crate::http::tls::{Alpn, ClientTls};
 use crate::model::http::Speech;
 
@@ -112,6 +113,7 @@ pub async fn connect_stream(endpoint: &Endpoint, options: &Options, ends: Ends) 
 async fn dial(endpoint: &Endpoint, ends: Option<Ends>) -> Result<TcpStream, Failure> {
     let mut stream = TcpStream::connect(endpoint.address).await.map_err(Failure::Connect)?;
     let _ = stream.set_nodelay(true);
+    let _ = silence::bound(&stream);
     if let Some(version) = endpoint.key.proxy {
         stream.write_all(&proxy_header::header(version, ends)).await.map_err(Failure::Connect)?;
     }

@@ -186,3 +186,14 @@ fn without_weight_nothing_is_chosen() {
         assert_eq!(reference(&[0, 0], picker).choose(&NOBODY), Err(Reason::NoneReady));
     }
 }
+
+#[test]
+fn a_session_stays_with_a_member_that_can_serve_and_with_any_where_none_can() {
+    let reference = reference(&[1, 1], Picker::default());
+
+    fail(&reference, 0);
+    assert!(!reference.may_stay(0) && reference.may_stay(1));
+
+    fail(&reference, 1);
+    assert!(reference.may_stay(0) && reference.may_stay(1));
+}
