@@ -343,15 +343,15 @@ where
         let connection = Arc::clone(&connection);
         move |request| forward::handle(Arc::clone(&connection), request)
     });
-    let mut serving = pin!(
-        http1::Builder::new()
-            .timer(HeadTimer::default())
-            .header_read_timeout(options.header_timeout)
-            .max_headers(options.max_headers)
-            .max_buf_size((options.max_header_bytes as usize).max(8 << 10))
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades()
-    );
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(HeadTimer::default())
+        .header_read_timeout(options.header_timeout)
+        .max_buf_size((options.max_header_bytes as usize).max(8 << 10));
+    if let Some(limit) = options.other_max_headers() {
+        builder.max_headers(limit);
+    }
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let outcome = tokio::select! {
         biased;
         outcome = serving.as_mut() => outcome,

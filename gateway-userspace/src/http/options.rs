@@ -61,6 +61,17 @@ impl Options {
     }
 }
 
+/// Fields of a head for which hyper has room without being told.
+const HYPERS_MAX_HEADERS: usize = 100;
+
+impl Options {
+    /// How many fields a head may have, if that is not what hyper allows anyway: told a number, it makes room anew for each
+    /// head, and that costs more than to read one.
+    pub fn other_max_headers(&self) -> Option<usize> {
+        Some(self.max_headers).filter(|&limit| limit != HYPERS_MAX_HEADERS)
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {

@@ -139,7 +139,10 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let mut builder = http1::Builder::new();
-    builder.max_headers(options.max_headers).max_header_size(options.max_header_bytes as usize);
+    builder.max_header_size(options.max_header_bytes as usize);
+    if let Some(limit) = options.other_max_headers() {
+        builder.max_headers(limit);
+    }
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(Failure::Http2)?;
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {

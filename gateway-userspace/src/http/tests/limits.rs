@@ -31,7 +31,7 @@ fn limits_are_what_the_documents_say() {
 #[tokio::test]
 async fn heads_that_are_too_large_are_answered_431_and_counted_so() {
     let (gateway, _pod) = gateway(Options::default()).await;
-    let fields = (0..150).map(|index| format!("x-{index}: 1\r\n")).collect::<Vec<_>>().concat();
+    let fields = (0..100).map(|index| format!("x-{index}: 1\r\n")).collect::<Vec<_>>().concat();
     let long = format!("x: {}\r\n", "y".repeat(70_000));
 
     for (fields, expected) in [(fields, 1), (long, 2)] {
