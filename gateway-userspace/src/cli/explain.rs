@@ -12,7 +12,7 @@ use crate::agent::inspection::{self, Question};
 use crate::http::explain::{self, Answer, Destination, Explained};
 use crate::http::framing::Authority;
 use crate::http::router::Considered;
-use crate::model::http::Hostname;
+use crate::model::http::{Hostname, Picker};
 use crate::source::kinds::closest;
 
 const EXAMPLES: &str = "\
@@ -188,6 +188,7 @@ fn frontend(explained: &Explained) -> Result<String, std::fmt::Error> {
         met.filters.iter().try_for_each(|filter| writeln!(out, "filter     {filter}"))?;
         met.terms.iter().try_for_each(|term| writeln!(out, "term       {term}"))?;
         for destination in &met.destinations {
+            picked(&mut out, destination)?;
             sent(&mut out, destination)?;
         }
         table = Some(destinations(&met.destinations)).filter(|table| !table.is_empty());
@@ -206,6 +207,14 @@ fn frontend(explained: &Explained) -> Result<String, std::fmt::Error> {
         writeln!(out, "and {} more matches", explained.more_routes)?;
     }
     Ok(out)
+}
+
+/// How a backend of a reference is picked, if not by weight alone.
+fn picked(out: &mut String, destination: &Destination) -> std::fmt::Result {
+    if destination.picks == Picker::default().to_string() {
+        return Ok(());
+    }
+    writeln!(out, "picked     by {}, of those behind {}", destination.picks, destination.reference)
 }
 
 /// What the backends of a reference would see.

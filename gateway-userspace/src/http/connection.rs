@@ -37,7 +37,7 @@ use super::forward;
 use super::forwarded::Forwarded;
 use super::passthrough;
 use super::prefixed::Prefixed;
-use super::proxy_header::{self, Ends};
+use super::proxy_header::{self, Ends, Speaker};
 use super::reject::Reason;
 use super::server::{Admitted, Worker};
 use super::snapshot::LiveSite;
@@ -97,6 +97,11 @@ impl Connection {
     /// Waits until it is to end.
     async fn ended(&self) {
         self.worker.ended(&self.gone).await;
+    }
+
+    /// Waits until it has outlived its listener for so long that whatever is left of it is ended.
+    pub async fn expired(&self) {
+        self.worker.expired(&self.gone).await;
     }
 
     /// Waits until it is to end, and no request can be under way any more that a client sent without knowing that. hyper
@@ -164,6 +169,8 @@ pub struct Arrival {
     pub admitted: Admitted,
     /// Counts it, if its frontend is there.
     pub open: Option<OpenConnection>,
+    /// Whether the peer's word about its clients counts.
+    pub is_trusted: bool,
 }
 
 impl Arrival {
@@ -173,8 +180,8 @@ impl Arrival {
         gone: CancellationToken,
         tap: Option<tap::Handle>,
     ) -> Arc<Connection> {
-        let Self { worker, frontend, peer, local, admitted, open } = self;
-        let forwarded = Forwarded::new(peer, local, listener.is_some(), worker.options.trusts(peer.ip()));
+        let Self { worker, frontend, peer, local, admitted, open, is_trusted } = self;
+        let forwarded = Forwarded::new(peer, local, listener.is_some(), is_trusted);
         Arc::new(Connection {
             worker,
             frontend,
@@ -191,21 +198,27 @@ impl Arrival {
         })
     }
 
-    /// Takes the client from the header that the connection has to begin with. A proxy that speaks for itself is the client.
+    /// Takes the client from the header that the connection has to begin with. A proxy that speaks for itself is the client;
+    /// so is one that does not know its client, but then what the client says of itself counts no more than elsewhere.
     async fn learn_client(&mut self, stream: &mut TcpStream) -> Result<(), Reason> {
         let options = &self.worker.options;
         if !options.trusts(self.peer.ip()) {
             return Err(Reason::ProxyHeader);
         }
         let read = tokio::time::timeout(options.header_timeout, proxy_header::read(stream)).await;
-        let ends = read.map_err(|_| Reason::ProxyHeader)?.map_err(|error| {
+        let speaker = read.map_err(|_| Reason::ProxyHeader)?.map_err(|error| {
             tracing::debug!(peer = %self.peer, %error, "no client is named");
             Reason::ProxyHeader
         })?;
-        if let Some(ends) = ends {
-            self.peer = ends.source;
-            if !self.admitted.is_for(ends.source.ip(), options) {
-                return Err(Reason::TooManyConnections);
+        match speaker {
+            Speaker::Proxy => {}
+            Speaker::Unknown => self.is_trusted = false,
+            Speaker::Client(ends) => {
+                self.peer = ends.source;
+                self.is_trusted = options.trusts(ends.source.ip());
+                if !self.admitted.is_for(ends.source.ip(), options) {
+                    return Err(Reason::TooManyConnections);
+                }
             }
         }
         Ok(())
@@ -309,9 +322,13 @@ async fn relay(
 ) -> Result<(), Reason> {
     let ends = Ends { source: arrival.peer, destination: arrival.local };
     let backend = passthrough::connect(&arrival.worker, &site, listener, name, ends).await?;
+    let gone = site.listeners[listener].gone.clone();
     // The connection may outlive many versions of the site, and must not keep this one.
     drop(site);
-    passthrough::relay(stream, backend).await;
+    tokio::select! {
+        () = passthrough::relay(stream, backend) => {}
+        () = arrival.worker.expired(&gone) => tracing::debug!(peer = %arrival.peer, "a stream has outlived its listener"),
+    }
     Ok(())
 }
 
@@ -357,7 +374,7 @@ where
         outcome = serving.as_mut() => outcome,
         () = seldom(connection.last_call()) => {
             serving.as_mut().graceful_shutdown();
-            serving.await
+            rest(&connection, serving).await
         }
     };
     connection.note_end(&outcome);
@@ -398,10 +415,21 @@ where
         outcome = serving.as_mut() => outcome,
         () = seldom(ended_or_idle) => {
             serving.as_mut().graceful_shutdown();
-            serving.await
+            rest(&connection, serving).await
         }
     };
     connection.note_end(&outcome);
+}
+
+/// What is left of a connection that was told to end.
+async fn rest(connection: &Connection, serving: impl Future<Output = hyper::Result<()>>) -> hyper::Result<()> {
+    tokio::select! {
+        outcome = serving => outcome,
+        () = connection.expired() => {
+            tracing::debug!(peer = %connection.peer, "a connection has outlived its listener");
+            Ok(())
+        }
+    }
 }
 
 /// Polls a future only when it was woken itself, and not whenever the connection is.

@@ -226,11 +226,18 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Answer, BadQu
 /// The hosts that a site serves: those of the routes, or else of the listener.
 fn hosts(site: &LiveSite) -> Vec<String> {
     let of_listener = |listener: &Listener| -> Vec<String> {
-        let own = listener.hostname.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
+        let own = || listener.hostname.as_ref().map_or_else(|| "*".to_owned(), ToString::to_string);
+        let at_listener = |name: &Hostname| match &listener.hostname {
+            Some(own) => own.intersection(name),
+            None => Some(name.clone()),
+        };
         let http = http_routes_of(listener).iter().map(|route| &route.hostnames);
         let tls = tls_routes_of(listener).iter().map(|route| &route.hostnames);
         let names = |hostnames: &Vec<Hostname>| -> Vec<String> {
-            if hostnames.is_empty() { vec![own.clone()] } else { hostnames.iter().map(ToString::to_string).collect() }
+            if hostnames.is_empty() {
+                return vec![own()];
+            }
+            hostnames.iter().filter_map(at_listener).map(|name| name.to_string()).collect()
         };
         http.chain(tls).flat_map(names).collect()
     };

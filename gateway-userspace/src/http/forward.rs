@@ -216,7 +216,7 @@ pub struct Target<'a> {
     backend: &'a BackendRef,
     reference: &'a Reference,
     /// The backend that comes first.
-    pub choice: Choice,
+    choice: Choice,
     shown: Option<session::Token>,
     cookie: session::Scope<'a>,
     /// What the filters of the rule want beside what they did.
@@ -264,9 +264,12 @@ fn prepare(exchange: &Exchange, parts: Parts, body: Incoming, hops: &Hops, targe
 
 /// A backend's answer with the connection that it came on.
 pub struct Answer {
-    response: Response<Incoming>,
-    lease: Lease,
-    member: usize,
+    /// Its head, and a body that is still to come.
+    pub response: Response<Incoming>,
+    /// The connection.
+    pub lease: Lease,
+    /// The backend, by its place in the reference.
+    pub member: usize,
 }
 
 /// An attempt that came to nothing.
@@ -283,7 +286,7 @@ impl From<Reason> for Trouble {
 }
 
 /// Tries backends until one answers, or nothing is left to try.
-async fn attempts(exchange: &mut Exchange, outgoing: Outgoing, target: &Target<'_>) -> Result<Answer, Reason> {
+pub async fn attempts(exchange: &mut Exchange, outgoing: Outgoing, target: &Target<'_>) -> Result<Answer, Reason> {
     let mut tries = Tries::new(target.rule.retry.as_ref());
     let deadline = target.deadline(exchange);
     let mut held = Some(outgoing);
@@ -363,8 +366,13 @@ async fn attempt(
     tries: &Tries<'_>,
 ) -> Result<(Response<Incoming>, Lease), Trouble> {
     let worker = &exchange.connection.worker;
-    let mut lease =
-        endpoint.lease(worker, exchange.ends(), fresh).await.map_err(|failure| failed(endpoint, &failure))?;
+    let asks_to_switch = held.as_ref().is_some_and(Outgoing::asks_to_switch);
+    let leased = if asks_to_switch {
+        endpoint.lease_for_upgrade(worker, exchange.ends()).await
+    } else {
+        endpoint.lease(worker, exchange.ends(), fresh).await
+    };
+    let mut lease = leased.map_err(|failure| failed(endpoint, &failure))?;
     let Some(outgoing) = held.take() else { return Err(Reason::BackendClosed.into()) };
     // A connection that was there may have been ended by the backend while the request was on its way. HTTP/2 says whether
     // the request was seen, so that any may be repeated that was not.
@@ -373,7 +381,7 @@ async fn attempt(
         *held = outgoing.copy();
     }
     let mut error = match lease.send(outgoing.into_request(lease.is_http2())).await {
-        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS && !asks_to_switch => {
             return Err(Reason::BackendProtocol.into());
         }
         Ok(response) => return Ok((response, lease)),
@@ -437,12 +445,6 @@ impl Target<'_> {
         self.rule.timeouts.request.map(|limit| exchange.start + limit)
     }
 
-    /// The endpoint that comes first, and what people call it.
-    pub fn endpoint(&self) -> (&Arc<Endpoint>, &str) {
-        let (endpoint, name) = &self.reference.members[self.choice.member];
-        (endpoint, name)
-    }
-
     /// A request's head as the backend shall see it: the nearest filter says the host, else the reference, else the client.
     pub fn outgoing(&self, exchange: &Exchange, parts: Parts, hops: &Hops) -> Outgoing {
         let mut outgoing = Outgoing::new(parts, hops, exchange.connection.forwarded.scheme());
@@ -463,7 +465,8 @@ impl Target<'_> {
         self.live.filters.filters.on_response(headers, self.changes);
     }
 
-    fn answer(&self, exchange: &Exchange, answer: Answer) -> Response<ResponseBody> {
+    /// An answer as the client shall get it.
+    pub fn answer(&self, exchange: &Exchange, answer: Answer) -> Response<ResponseBody> {
         let Answer { response, lease, member } = answer;
         let (mut parts, body) = response.into_parts();
         parts.version = Version::HTTP_11;

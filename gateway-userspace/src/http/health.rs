@@ -24,7 +24,7 @@ use super::snapshot::Live;
 use crate::model::http::HealthCheck;
 
 /// Checks that are under way at once.
-const MAX_IN_FLIGHT: usize = 64;
+const MAX_IN_FLIGHT: usize = 512;
 
 /// Asks all backends that are served, now and later, for as long as it is polled.
 pub async fn run(live: Arc<Live>) {

@@ -50,7 +50,7 @@ pub struct Options {
     /// How long a connection without request, which is to end, waits for one that may be under way already. That one is
     /// answered with `Connection: close`.
     pub last_call: Duration,
-    /// How long connections are given to end when the server stops.
+    /// How long connections are given to end when their listener is gone or the server stops.
     pub drain_timeout: Duration,
 }
 

@@ -8,7 +8,7 @@ mod write;
 
 use std::net::SocketAddr;
 
-pub use self::read::read;
+pub use self::read::{Speaker, read};
 pub use self::write::header;
 
 /// What version 2 begins with.

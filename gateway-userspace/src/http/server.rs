@@ -232,6 +232,12 @@ impl Worker {
         tokio::time::sleep(self.options.last_call).await;
     }
 
+    /// Waits until a listener is gone for as long as connections are given to end.
+    pub async fn expired(&self, gone: &CancellationToken) {
+        gone.cancelled().await;
+        tokio::time::sleep(self.options.drain_timeout).await;
+    }
+
     fn flush(&self) {
         if let Some(lines) = &self.lines {
             lines.flush();
@@ -269,7 +275,8 @@ fn admit(worker: &Arc<Worker>, stream: TcpStream, peer: SocketAddr) {
     // A kernel that refuses this serves all the same.
     let _ = silence::bound(&stream);
     let open = worker.live.site(&frontend).map(|site| OpenConnection::new(site.connections.of(worker.index)));
-    let arrival = Arrival { worker: Arc::clone(worker), frontend, peer, local, admitted, open };
+    let is_trusted = worker.options.trusts(peer.ip());
+    let arrival = Arrival { worker: Arc::clone(worker), frontend, peer, local, admitted, open, is_trusted };
     worker.spawn(connection::serve(arrival, stream));
 }
 

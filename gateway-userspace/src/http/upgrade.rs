@@ -20,8 +20,7 @@ use tokio::io::copy_bidirectional;
 
 use super::body::ResponseBody;
 use super::connection::Exchange;
-use super::endpoint::Failure;
-use super::forward::{Outgoing, Target};
+use super::forward::{self, Answer, Outgoing, Target};
 use super::framing::hop_by_hop::{self, Hops};
 use super::reject::Reason;
 
@@ -65,29 +64,11 @@ pub async fn serve(
     let mut outgoing = target.outgoing(exchange, parts, hops);
     ask_for_websocket(&mut outgoing, asked);
 
-    let (endpoint, name) = target.endpoint();
-    exchange.note_attempt(name, endpoint.address);
-    let worker = Arc::clone(&exchange.connection.worker);
-    let mut lease = endpoint.lease_for_upgrade(&worker, exchange.ends()).await.map_err(|failure| {
-        endpoint.note_failure(&worker.counters);
-        match failure {
-            Failure::Connect(_) | Failure::Http2(_) => Reason::ConnectFailed,
-            Failure::Timeout => Reason::ConnectTimeout,
-            Failure::Tls(_) => Reason::BackendTls,
-        }
-    })?;
-    let response = lease.send(outgoing.into_request(false)).await.map_err(|_| {
-        endpoint.note_failure(&worker.counters);
-        Reason::BackendClosed
-    })?;
-    endpoint.note_success();
-    exchange.note_backend_head();
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        let (mut parts, body) = response.into_parts();
-        hop_by_hop::strip(&mut parts.headers);
-        target.finish(target.choice.member, &mut parts.headers);
-        return Ok(Response::from_parts(parts, ResponseBody::backend(body, lease, None)));
+    let answer = forward::attempts(exchange, outgoing, target).await?;
+    if answer.response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(target.answer(exchange, answer));
     }
+    let Answer { response, lease, member } = answer;
     let is_websocket = response
         .headers()
         .get(UPGRADE)
@@ -96,11 +77,15 @@ pub async fn serve(
         return Err(Reason::UpgradeFailed);
     }
     let mut headers = response.headers().clone();
-    target.finish(target.choice.member, &mut headers);
+    target.finish(member, &mut headers);
     let backend = hyper::upgrade::on(response);
-    let busy = exchange.connection.busy();
-    worker.spawn(async move {
-        join(client, backend).await;
+    let connection = Arc::clone(&exchange.connection);
+    let busy = connection.busy();
+    exchange.connection.worker.spawn(async move {
+        tokio::select! {
+            () = join(client, backend) => {}
+            () = connection.expired() => tracing::debug!(peer = %connection.peer, "a WebSocket has outlived its listener"),
+        }
         drop((lease, busy));
     });
     Ok(agreed(headers, asked))
@@ -109,9 +94,8 @@ pub async fn serve(
 /// What HTTP/1.1 needs to ask.
 fn ask_for_websocket(outgoing: &mut Outgoing, asked: Asked) {
     outgoing.method = Method::GET;
+    outgoing.ask_for(HeaderValue::from_static(WEBSOCKET));
     let headers = &mut outgoing.headers;
-    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
     if asked == Asked::Connect {
         headers.insert(SEC_WEBSOCKET_KEY, key());
         headers.entry(SEC_WEBSOCKET_VERSION).or_insert(HeaderValue::from_static("13"));

@@ -120,7 +120,7 @@ impl Builder {
         };
         let uid = match found {
             Some(found) if found.owner.as_deref() == Some(plan.uid) => Some(found.uid),
-            // Of an earlier Gateway of the name: it goes by itself.
+            // Of an earlier Gateway of the name, most likely: then it goes by itself.
             Some(found) if found.applied.is_some() => return Err(Trouble::Leftover),
             Some(_) => return Err(Trouble::Foreign),
             None => None,
@@ -146,7 +146,8 @@ impl Builder {
     fn tell(&self, plan: &Plan<'_>, trouble: &Trouble, failures: u32) {
         let (gateway, service) = (plan.gateway, &plan.stand_in.name);
         match trouble {
-            Trouble::Foreign if failures == 1 => {
+            // That of an earlier Gateway goes by itself, soon; that of another Gateway with such a name does not.
+            Trouble::Foreign | Trouble::Leftover if failures == trouble.failures_to_tell() => {
                 let note = format!(
                     "Service `{service}` was not made for this Gateway, whose labels and annotations it should bear: rename \
                      one of them"
@@ -155,7 +156,7 @@ impl Builder {
                 let notice = Notice { id, uid, reason: "ServiceNotCreated", note };
                 let _dropped_if_too_many = self.notices.try_send(notice);
             }
-            Trouble::Failed(failure) if failures == FAILURES_TO_TELL => {
+            Trouble::Failed(failure) if failures == trouble.failures_to_tell() => {
                 warn!(%gateway, service, %failure, "the Service of a Gateway cannot be written");
             }
             Trouble::Failed(failure) => debug!(%gateway, service, %failure, "the Service of a Gateway was not written"),
@@ -170,9 +171,19 @@ impl Builder {
 enum Trouble {
     /// Somebody else's has the name.
     Foreign,
-    /// That of an earlier Gateway has the name.
+    /// That of an earlier Gateway has the name, or of another one.
     Leftover,
     Failed(Failure),
+}
+
+impl Trouble {
+    /// After how many failures in a row it is told.
+    fn failures_to_tell(&self) -> u32 {
+        match self {
+            Self::Foreign => 1,
+            Self::Leftover | Self::Failed(_) => FAILURES_TO_TELL,
+        }
+    }
 }
 
 impl From<Failure> for Trouble {

@@ -166,7 +166,8 @@ pub struct ClientValidation {
 pub struct Route {
     /// The object: `HTTPRoute shop/web`.
     pub owner: String,
-    /// The hosts that it is for at this listener; empty means all that the listener is for.
+    /// The hosts that it is for, at this listener those of them that the listener is for, too; empty means all of the
+    /// listener's.
     pub hostnames: Vec<Hostname>,
     /// Its rules, in their order.
     pub rules: Vec<Rule>,
@@ -500,7 +501,8 @@ pub struct Session {
 pub struct TlsRoute {
     /// The object: `TLSRoute shop/web`.
     pub owner: String,
-    /// The names that it is for at this listener; empty means all that the listener is for.
+    /// The names that it is for, at this listener those of them that the listener is for, too; empty means all of the
+    /// listener's.
     pub hostnames: Vec<Hostname>,
     /// Where connections go, by weight.
     pub backends: Vec<BackendRef>,

@@ -119,7 +119,8 @@ fn settle_current(entrances: &mut [Entrance<'_>]) {
             *count.entry(*address).or_default() += 1;
         }
         entrance.current.sort_by_key(|(address, _)| std::cmp::Reverse(count[address]));
-        entrance.current.dedup_by_key(|(address, _)| *address);
+        let mut seen = BTreeSet::new();
+        entrance.current.retain(|(address, _)| seen.insert(*address));
         for family in [Family::V4, Family::V6] {
             of_classes.extend(entrance.current.iter().map(|(ip, _)| *ip).find(|ip| Family::of(*ip) == family));
         }

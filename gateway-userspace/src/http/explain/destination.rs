@@ -10,7 +10,7 @@ use super::settled;
 use crate::http::filters::{Changes, Scene};
 use crate::http::pick::Reference;
 use crate::http::snapshot::LiveRule;
-use crate::model::http::{BackendRef, Rule, Speech, text};
+use crate::model::http::{BackendRef, ProxyVersion, Rule, Speech, text};
 
 /// Pods of which one reference's part tells.
 const MOST_MEMBERS: usize = 200;
@@ -137,10 +137,13 @@ fn speaks(backend: &BackendRef) -> String {
         Speech::Http2 => "HTTP/2",
         Speech::WebSocket => "WebSocket",
     };
-    match &backend.tls {
-        Some(tls) => format!("{speech} within TLS to {}", tls.hostname),
-        None => speech.to_owned(),
-    }
+    let within = backend.tls.as_ref().map(|tls| format!(" within TLS to {}", tls.hostname)).unwrap_or_default();
+    let after = match backend.proxy {
+        Some(ProxyVersion::V1) => " after PROXY v1",
+        Some(ProxyVersion::V2) => " after PROXY v2",
+        None => "",
+    };
+    format!("{speech}{within}{after}")
 }
 
 /// What differs between two sets of headers but for `Host`, which is told apart.

@@ -54,6 +54,16 @@ impl Outgoing {
         self.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
     }
 
+    /// Asks the backend to go over to a protocol.
+    pub fn ask_for(&mut self, protocol: HeaderValue) {
+        self.hops.upgrade = Some(protocol);
+    }
+
+    /// Whether the backend is asked to go over to another protocol, which takes a connection of its own.
+    pub fn asks_to_switch(&self) -> bool {
+        self.hops.upgrade.is_some()
+    }
+
     /// The same head, without a body.
     pub fn head(&self) -> Self {
         Self {
@@ -117,6 +127,7 @@ impl Outgoing {
         let hops = hop_by_hop::strip(&mut parts.headers);
         let gate = parts.headers.contains_key(EXPECT).then(Gate::default);
         let mut outgoing = Self::new(parts, &hops, if is_https { "https" } else { "http" });
+        outgoing.hops = hops;
         outgoing.body = body;
         if let (Some(gate), RequestBody::Client(body)) = (gate, &mut outgoing.body) {
             body.wait_for(gate.clone());

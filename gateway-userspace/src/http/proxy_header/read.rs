@@ -32,8 +32,19 @@ pub enum BadHeader {
     Malformed(&'static str),
 }
 
-/// Reads a header. Nothing, if the proxy speaks for itself (`LOCAL`), or knows nobody (`UNKNOWN`).
-pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Ends>, BadHeader> {
+/// Who speaks on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaker {
+    /// A client of the proxy, from and to these addresses.
+    Client(Ends),
+    /// The proxy itself, as in a check of its own (`LOCAL`).
+    Proxy,
+    /// A client of the proxy that it cannot name (`UNKNOWN` in version 1, an unspecified family in version 2).
+    Unknown,
+}
+
+/// Reads a header.
+pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Speaker, BadHeader> {
     let mut start = [0; SHORTEST];
     stream.read_exact(&mut start).await?;
     if start.starts_with(&SIGNATURE) {
@@ -46,7 +57,7 @@ pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Ends>,
 }
 
 /// The rest of a line is read byte by byte: what follows it is not ours, and it is short.
-async fn read_line(stream: &mut (impl AsyncRead + Unpin), start: &[u8]) -> Result<Option<Ends>, BadHeader> {
+async fn read_line(stream: &mut (impl AsyncRead + Unpin), start: &[u8]) -> Result<Speaker, BadHeader> {
     let mut line = Vec::with_capacity(LONGEST_LINE);
     line.extend_from_slice(start);
     while line.last() != Some(&b'\n') {
@@ -59,7 +70,7 @@ async fn read_line(stream: &mut (impl AsyncRead + Unpin), start: &[u8]) -> Resul
 }
 
 /// A whole line, with its CRLF.
-fn parse_line(line: &[u8]) -> Result<Option<Ends>, BadHeader> {
+fn parse_line(line: &[u8]) -> Result<Speaker, BadHeader> {
     let malformed = BadHeader::Malformed;
     let text = line.strip_suffix(b"\r\n").ok_or(malformed("the line does not end with CRLF"))?;
     if text.contains(&b'\r') || text.contains(&b'\n') {
@@ -73,7 +84,7 @@ fn parse_line(line: &[u8]) -> Result<Option<Ends>, BadHeader> {
     let family = words.next();
     if family == Some("UNKNOWN") {
         // Whatever else the line says is to be passed over.
-        return Ok(None);
+        return Ok(Speaker::Unknown);
     }
     let rest: Vec<&str> = words.collect();
     let [source, destination, source_port, destination_port] = *rest else {
@@ -92,7 +103,7 @@ fn parse_line(line: &[u8]) -> Result<Option<Ends>, BadHeader> {
     if !matches!(family, Some("TCP4" | "TCP6")) {
         return Err(malformed("its family is neither TCP4 nor TCP6"));
     }
-    Ok(Some(Ends { source: end(source, source_port)?, destination: end(destination, destination_port)? }))
+    Ok(Speaker::Client(Ends { source: end(source, source_port)?, destination: end(destination, destination_port)? }))
 }
 
 /// A decimal number without sign or leading zeros.
@@ -101,7 +112,7 @@ fn port(text: &str) -> Option<u16> {
     if is_number { text.parse().ok() } else { None }
 }
 
-async fn read_binary(stream: &mut (impl AsyncRead + Unpin), start: [u8; SHORTEST]) -> Result<Option<Ends>, BadHeader> {
+async fn read_binary(stream: &mut (impl AsyncRead + Unpin), start: [u8; SHORTEST]) -> Result<Speaker, BadHeader> {
     let mut fixed = [0; FIXED];
     fixed[..SHORTEST].copy_from_slice(&start);
     stream.read_exact(&mut fixed[SHORTEST..]).await?;
@@ -115,7 +126,7 @@ async fn read_binary(stream: &mut (impl AsyncRead + Unpin), start: [u8; SHORTEST
 }
 
 /// Command and family, and what follows the length.
-pub fn parse_binary(command: u8, family: u8, rest: &[u8]) -> Result<Option<Ends>, BadHeader> {
+pub fn parse_binary(command: u8, family: u8, rest: &[u8]) -> Result<Speaker, BadHeader> {
     const LOCAL: u8 = 0x20;
     const PROXY: u8 = 0x21;
     const UNSPECIFIED: u8 = 0x00;
@@ -123,9 +134,10 @@ pub fn parse_binary(command: u8, family: u8, rest: &[u8]) -> Result<Option<Ends>
     const TCP6: u8 = 0x21;
     match (command, family) {
         // A check of the proxy's own: what it says of addresses is to be passed over.
-        (LOCAL, _) | (PROXY, UNSPECIFIED) => Ok(None),
-        (PROXY, TCP4) => of_octets(rest, |octets: [u8; 4]| IpAddr::V4(Ipv4Addr::from(octets))).map(Some),
-        (PROXY, TCP6) => of_octets(rest, |octets: [u8; 16]| IpAddr::V6(Ipv6Addr::from(octets))).map(Some),
+        (LOCAL, _) => Ok(Speaker::Proxy),
+        (PROXY, UNSPECIFIED) => Ok(Speaker::Unknown),
+        (PROXY, TCP4) => of_octets(rest, |octets: [u8; 4]| IpAddr::V4(Ipv4Addr::from(octets))).map(Speaker::Client),
+        (PROXY, TCP6) => of_octets(rest, |octets: [u8; 16]| IpAddr::V6(Ipv6Addr::from(octets))).map(Speaker::Client),
         (PROXY, _) => Err(BadHeader::Malformed("its family is neither TCP over IPv4 nor over IPv6")),
         (_, _) => Err(BadHeader::Malformed("its version is not 2, or its command is not known")),
     }

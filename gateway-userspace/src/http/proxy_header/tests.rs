@@ -12,7 +12,7 @@ fn ends(source: &str, destination: &str) -> Ends {
 }
 
 /// What is read of bytes that come one by one, and what is left of them.
-async fn read_slowly(bytes: &[u8]) -> (Result<Option<Ends>, BadHeader>, Vec<u8>) {
+async fn read_slowly(bytes: &[u8]) -> (Result<Speaker, BadHeader>, Vec<u8>) {
     let (mut client, mut server) = tokio::io::duplex(1);
     let bytes = bytes.to_vec();
     let sending = tokio::spawn(async move {
@@ -27,22 +27,29 @@ async fn read_slowly(bytes: &[u8]) -> (Result<Option<Ends>, BadHeader>, Vec<u8>)
 
 #[tokio::test]
 async fn a_header_is_read_and_not_a_byte_more() {
-    let cases: [(&[u8], Option<Ends>); 8] = [
-        (b"PROXY TCP4 192.0.2.1 198.51.100.1 4711 443\r\n", Some(ends("192.0.2.1:4711", "198.51.100.1:443"))),
-        (b"PROXY TCP6 2001:db8::1 2001:db8::2 1 65535\r\n", Some(ends("[2001:db8::1]:1", "[2001:db8::2]:65535"))),
-        (b"PROXY UNKNOWN\r\n", None),
-        (b"PROXY UNKNOWN ffff:f...f:ffff 65535 65535 and more\r\n", None),
+    let cases: [(&[u8], Speaker); 9] = [
+        (
+            b"PROXY TCP4 192.0.2.1 198.51.100.1 4711 443\r\n",
+            Speaker::Client(ends("192.0.2.1:4711", "198.51.100.1:443")),
+        ),
+        (
+            b"PROXY TCP6 2001:db8::1 2001:db8::2 1 65535\r\n",
+            Speaker::Client(ends("[2001:db8::1]:1", "[2001:db8::2]:65535")),
+        ),
+        (b"PROXY UNKNOWN\r\n", Speaker::Unknown),
+        (b"PROXY UNKNOWN ffff:f...f:ffff 65535 65535 and more\r\n", Speaker::Unknown),
         (
             b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x01\x12\x67\x01\xbb",
-            Some(ends("192.0.2.1:4711", "198.51.100.1:443")),
+            Speaker::Client(ends("192.0.2.1:4711", "198.51.100.1:443")),
         ),
         // With a field of three bytes (type 4: padding).
         (
             b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x12\xc0\0\x02\x01\xc6\x33\x64\x01\x12\x67\x01\xbb\x04\0\x03abc",
-            Some(ends("192.0.2.1:4711", "198.51.100.1:443")),
+            Speaker::Client(ends("192.0.2.1:4711", "198.51.100.1:443")),
         ),
-        (b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", None),
-        (b"\r\n\r\n\0\r\nQUIT\n\x20\x11\0\x03abc", None),
+        (b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", Speaker::Proxy),
+        (b"\r\n\r\n\0\r\nQUIT\n\x20\x11\0\x03abc", Speaker::Proxy),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\0", Speaker::Unknown),
     ];
 
     for (header, expected) in cases {
@@ -111,11 +118,11 @@ async fn what_we_write_is_read_again() {
         None,
     ];
 
-    for version in [ProxyVersion::V1, ProxyVersion::V2] {
+    for (version, nobody) in [(ProxyVersion::V1, Speaker::Unknown), (ProxyVersion::V2, Speaker::Proxy)] {
         for ends in cases {
             let (outcome, rest) = read_slowly(&[&header(version, ends)[..], b"x"].concat()).await;
 
-            assert_eq!(outcome.unwrap(), ends);
+            assert_eq!(outcome.unwrap(), ends.map_or(nobody, Speaker::Client));
             assert_eq!(rest, b"x");
         }
     }

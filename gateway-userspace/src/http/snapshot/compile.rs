@@ -23,6 +23,16 @@ use crate::model::{Backend, fingerprint};
 /// What is offered to clients of HTTPS.
 const HTTPS_ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
+/// A site that demands the PROXY protocol of everybody, where nobody is believed.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{owner} wants connections to begin with the PROXY protocol, but no proxy is trusted, so that all are refused: name the \
+     proxies with `--trusted-proxies`"
+)]
+struct NobodyTrusted<'a> {
+    owner: &'a str,
+}
+
 /// A site that is being made ready.
 pub struct Compiler<'a> {
     frontend: FrontendKey,
@@ -62,6 +72,9 @@ impl<'a> Compiler<'a> {
         let (router, bad_expressions) = Router::new(Arc::clone(site));
         for bad in &bad_expressions {
             self.complain(bad);
+        }
+        if site.needs_proxy_header && self.options.trusted_proxies.is_empty() {
+            self.complain(&NobodyTrusted { owner: &site.owner });
         }
         let listeners = site.listeners.iter().map(|listener| self.listener(listener, &gone)).collect();
         let connections = self.previous.map(|previous| previous.connections.clone());

@@ -1,14 +1,17 @@
 //! TLS that is passed on, or ends here with a stream of bytes within.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
 use super::sites::{listener, site, tls_route, to, to_pod};
-use super::support::{Gateway, Pod};
+use super::support::{Gateway, Pod, until};
 use super::tls::{Authority, connect};
+use crate::http::Options;
 use crate::model::http::{Handling, Termination};
 
 /// A Pod that reads to the end of the client's half and then answers with its name and what it read.
@@ -88,4 +91,23 @@ async fn tls_ends_here_and_the_rest_goes_on_by_weight() {
 
     assert!(answers.iter().all(|answer| answer == "a hello" || answer == "b hello"), "{answers:?}");
     assert!(answers.iter().filter(|answer| *answer == "a hello").count() >= 4, "{answers:?}");
+}
+
+#[tokio::test]
+async fn a_stream_ends_some_time_after_its_listener() {
+    let authority = Authority::new();
+    let pod = after_the_end("a").await;
+    let termination =
+        Termination { certificates: vec![authority.certificate(&["a.example"])], client_validation: None };
+    let routes = vec![tls_route("a.example", to_pod(pod.address))];
+    let own = site([listener("tls", None, Handling::TlsTerminate(Arc::new(termination), routes))]);
+    let options = Options { drain_timeout: Duration::from_millis(100), ..Options::default() };
+    let gateway = Gateway::with(own, options, None);
+    let mut stream = connect(&authority.client(&[], None), gateway.address, "a.example").await.unwrap();
+    until("the Pod has it", || pod.connections() == 1).await;
+
+    gateway.live.install(&BTreeMap::new());
+
+    assert_eq!(stream.read(&mut [0; 16]).await.unwrap_or(0), 0);
+    until("all have ended", || gateway.server.open_connections() == 0).await;
 }

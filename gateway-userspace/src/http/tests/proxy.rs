@@ -38,12 +38,15 @@ async fn tell(gateway: &Gateway, bytes: &[u8]) -> String {
 async fn the_client_is_whom_the_header_names_and_its_own_word_does_not_count() {
     let pod = Pod::echo(PodSpeech::Http1).await;
     let gateway = Gateway::with(demanding(&pod), trusting(), None);
-    let cases: [(&[u8], &str); 4] = [
+    let cases: [(&[u8], &str); 6] = [
         (b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n", "192.0.2.7"),
         (V2, "192.0.2.7"),
         (b"PROXY TCP6 2001:db8::7 2001:db8::1 1 2\r\n", "2001:db8::7"),
         // The proxy's own check, of which it may say what it likes.
         (b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", "1.1.1.1, 127.0.0.1"),
+        // A client that the proxy cannot name: the proxy is asked for no more than itself.
+        (b"PROXY UNKNOWN\r\n", "127.0.0.1"),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\0", "127.0.0.1"),
     ];
 
     for (header, client) in cases {
@@ -63,7 +66,9 @@ async fn without_a_header_or_from_somebody_else_nothing_is_served() {
     }
     assert_eq!(gateway.server.counts().rejected["proxy_header"], 3);
 
-    let gateway = Gateway::with(demanding(&pod), Options::default(), None);
+    let gateway = Gateway::new(clear(rule([to_pod(pod.address)])));
+    let problems = gateway.serve(demanding(&pod));
+    assert!(problems[0].message.contains("no proxy is trusted"), "{problems:?}");
     assert_eq!(tell(&gateway, &[V2, REQUEST].concat()).await, "");
     assert_eq!(gateway.server.counts().rejected["proxy_header"], 1);
 

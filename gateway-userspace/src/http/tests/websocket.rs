@@ -1,6 +1,8 @@
 //! WebSocket, by `Upgrade` and by extended CONNECT.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
@@ -11,9 +13,10 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::sites::{clear, rule, to_pod};
+use super::sites::{clear, rule, to, to_pod};
 use super::support::{AnyBody, Gateway, Pod, read, until};
-use crate::model::http::{BackendRef, Speech};
+use crate::http::Options;
+use crate::model::http::{BackendRef, Rule, Speech, Timeouts};
 
 /// A Pod that sends every message back.
 async fn echoing() -> Pod {
@@ -97,4 +100,47 @@ async fn a_pod_that_declines_is_heard_and_the_connection_goes_on() {
 
     let next = super::support::say(&mut stream, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "no socket here").await;
     assert!(next.starts_with("HTTP/1.1 200 OK\r\n"), "{next}");
+}
+
+#[tokio::test]
+async fn a_pod_that_cannot_be_reached_is_passed_over_for_another() {
+    let pod = echoing().await;
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let backend = BackendRef { speech: Speech::WebSocket, ..to(&[(dead, 9), (pod.address, 1)]) };
+    let gateway = Gateway::new(clear(rule([backend])));
+
+    for _ in 0..10 {
+        let address = format!("ws://{}/chat", gateway.address);
+        let (mut socket, _) = tokio_tungstenite::connect_async(address).await.unwrap();
+        socket.send(Message::text("hello")).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("hello"));
+    }
+}
+
+#[tokio::test]
+async fn a_pod_that_does_not_go_over_in_time_is_given_up() {
+    let pod = Pod::silent().await;
+    let timeouts = Timeouts { request: Some(Duration::from_millis(100)), ..Timeouts::default() };
+    let gateway = Gateway::new(clear(Rule { timeouts, ..rule([websocket(&pod)]) }));
+
+    let refused = tokio_tungstenite::connect_async(format!("ws://{}/chat", gateway.address)).await;
+
+    let tokio_tungstenite::tungstenite::Error::Http(response) = refused.unwrap_err() else { panic!("no answer") };
+    assert_eq!(response.status(), 504);
+}
+
+#[tokio::test]
+async fn a_socket_ends_some_time_after_its_listener() {
+    let pod = echoing().await;
+    let options = Options { drain_timeout: Duration::from_millis(300), ..Options::default() };
+    let gateway = Gateway::with(clear(rule([websocket(&pod)])), options, None);
+    let address = format!("ws://{}/chat", gateway.address);
+    let (mut socket, _) = tokio_tungstenite::connect_async(address).await.unwrap();
+
+    gateway.live.install(&BTreeMap::new());
+    socket.send(Message::text("still here")).await.unwrap();
+    assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("still here"));
+
+    assert!(socket.next().await.is_none_or(|message| message.is_err()), "its end");
+    until("the Pod's side ends, too", || pod.open.load(Ordering::SeqCst) == 0).await;
 }
