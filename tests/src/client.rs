@@ -4,18 +4,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use beeline_test_pod::answers::read_answer;
 
 use crate::netns::Namespace;
 use crate::pod::Answer;
 
-/// How long a connection may take from SYN to its last byte.
-const LIMIT: Duration = Duration::from_secs(5);
+pub use beeline_test_pod::answers::{DatagramAnswer, connect, read_response};
+
 /// How long to wait for the answer to a datagram before it is sent again.
 const DATAGRAM_LIMIT: Duration = Duration::from_millis(500);
 /// How often a datagram is sent before the flow counts as lost.
@@ -125,30 +126,6 @@ pub fn request(target: SocketAddr, path: &str) -> io::Result<Answer> {
     read_response(&response)
 }
 
-/// What a Pod says in a whole HTTP response.
-pub(crate) fn read_response(response: &str) -> io::Result<Answer> {
-    let body = response.split_once("\r\n\r\n").map(|(_, body)| body);
-    body.and_then(|body| serde_json::from_str(body).ok())
-        .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, format!("no answer of a Pod: {response}")))
-}
-
-/// Connects with a bounded time for everything. To be called inside a namespace.
-pub fn connect(target: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&target, LIMIT)?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    stream.set_write_timeout(Some(LIMIT))?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-/// What a Pod said to a datagram.
-pub struct DatagramAnswer {
-    /// The Pod's name.
-    pub pod: String,
-    /// The client's address and port, as the Pod sees them.
-    pub client: SocketAddr,
-}
-
 /// Sends a datagram on a flow of its own until it is answered. To be called inside a namespace.
 pub fn datagram(target: SocketAddr, payload: &str) -> io::Result<DatagramAnswer> {
     ask(&flow(target)?, payload)
@@ -185,18 +162,6 @@ pub fn ask(flow: &UdpSocket, payload: &str) -> io::Result<DatagramAnswer> {
     Err(io::Error::new(ErrorKind::TimedOut, format!("no answer to {DATAGRAM_TRIES} datagrams")))
 }
 
-pub(crate) fn read_answer(answer: &[u8], payload: &str) -> io::Result<DatagramAnswer> {
-    let text = String::from_utf8_lossy(answer);
-    let mut words = text.splitn(3, ' ');
-    let answer = match (words.next(), words.next().map(str::parse), words.next()) {
-        (Some(pod), Some(Ok(client)), Some(rest)) if rest == payload => {
-            Some(DatagramAnswer { pod: pod.to_owned(), client })
-        }
-        _ => None,
-    };
-    answer.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, format!("no answer of a Pod: {text}")))
-}
-
 /// Sends bytes through an echo and checks that every one comes back, both directions busy at once.
 pub fn transfer(from: &Namespace, target: SocketAddr, length: usize) -> Result<()> {
     from.enter(|| {
@@ -221,18 +186,4 @@ pub fn transfer(from: &Namespace, target: SocketAddr, length: usize) -> Result<(
 /// Bytes in which no two neighbouring kilobytes are the same.
 fn pattern(length: usize) -> Vec<u8> {
     (0..length as u64).map(|index| (index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_to_a_datagram_names_pod_and_client() {
-        let answer = read_answer(b"v1 172.20.0.2:40000 who are you", "who are you").unwrap();
-
-        assert_eq!(answer.pod, "v1");
-        assert_eq!(answer.client.port(), 40000);
-        assert!(read_answer(b"v1 172.20.0.2:40000 other", "who").is_err());
-    }
 }

@@ -26,7 +26,6 @@ pub mod offload;
 pub mod outcome;
 pub mod packets;
 pub mod peers;
-pub mod pod;
 pub mod process;
 pub mod requests;
 pub mod second_host;
@@ -41,3 +40,5 @@ pub mod traffic;
 pub mod transfer;
 pub mod tun;
 pub mod wait;
+
+pub use beeline_test_pod::pod;

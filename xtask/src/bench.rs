@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: what the datapath costs, packet by packet and as a path, what a request costs, and how soon all
 //! follows a cluster.
 //!
-//! All measure the release build, and none judges: no test asserts a time.
+//! All measure what users run, the datapath and the agent of the image, and none judges: no test asserts a time.
 
 mod churn;
 mod http;

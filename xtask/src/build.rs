@@ -22,10 +22,18 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// The programs that measure, optimised, and the datapath; the agent that they measure is the image's.
+pub fn for_bench() -> Result<()> {
+    build_ebpf::run(&build_ebpf::Args { release: false })?;
+    let packages = ["--package", "beeline-test-pod", "--package", "beeline-tests"];
+    process::run(process::cargo().args(["build", "--release"]).args(packages))
+}
+
 /// The host's half: the agent and the test servers.
 fn host(release: bool) -> Command {
     let mut command = process::cargo();
-    command.args(["build", "--package", "gateway-userspace", "--package", "beeline-tests"]);
+    let packages = ["--package", "gateway-userspace", "--package", "beeline-test-pod", "--package", "beeline-tests"];
+    command.arg("build").args(packages);
     if release {
         command.arg("--release");
     }

@@ -61,7 +61,7 @@ impl Kind {
     fn source(self) -> (&'static str, &'static str) {
         match self {
             Self::Beeline => ("gateway-userspace", "beeline"),
-            Self::Httpbin => ("beeline-tests", "beeline-test-pod"),
+            Self::Httpbin => ("beeline-test-pod", "beeline-test-pod"),
         }
     }
 
@@ -102,7 +102,6 @@ pub fn run(args: &Args) -> Result<()> {
 pub fn write(kind: Kind, archive: &Path) -> Result<Written> {
     // A wrong time is better said before a build of minutes than after it.
     let created = created(env::var("SOURCE_DATE_EPOCH").ok().as_deref())?;
-    setup::ensure_for_image()?;
     let binary = build(kind)?;
     let content = fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
     let image = Image {
@@ -120,7 +119,8 @@ pub fn write(kind: Kind, archive: &Path) -> Result<Written> {
 }
 
 /// Builds the static binary, free of the paths of this machine; returns where it lies.
-fn build(kind: Kind) -> Result<PathBuf> {
+pub fn build(kind: Kind) -> Result<PathBuf> {
+    setup::ensure_for_image()?;
     if kind == Kind::Beeline {
         // With DWARF: whether there is a tool that strips it must not decide about the digest.
         build_ebpf::run(&build_ebpf::Args { release: false })?;

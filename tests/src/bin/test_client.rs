@@ -1,7 +1,7 @@
 //! Reaches for a frontend from a process of its own and says what its sockets saw.
 
 use anyhow::Result;
-use beeline_tests::socket_client::{self, Attempts};
+use beeline_test_pod::attempts::{self, Attempts};
 use clap::Parser;
 
 /// Connects or sends datagrams, and reports in JSON.
@@ -17,5 +17,5 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let Arguments { attempts, converse } = Arguments::parse();
-    if converse { socket_client::converse(attempts.way, attempts.target) } else { attempts.run() }
+    if converse { attempts::converse(attempts.way, attempts.target) } else { attempts.run() }
 }

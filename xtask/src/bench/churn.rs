@@ -11,7 +11,7 @@ use anyhow::{Error, Result};
 use crate::{
     build,
     cluster::{self, Interrupt},
-    process, setup, workspace,
+    image, process, setup, workspace,
 };
 
 #[derive(clap::Args)]
@@ -42,11 +42,12 @@ pub fn run(args: &Args) -> Result<()> {
     process::require_root("making network namespaces and loading programs", "bench churn")?;
     setup::ensure()?;
     let environment = cluster::api_environment(&Interrupt::catch()?)?;
-    build::run(&build::Args { release: true })?;
+    let beeline = image::build(image::Kind::Beeline)?;
+    build::for_bench()?;
     let mut command = Command::new(workspace::beeline(true).with_file_name("beeline-bench-churn"));
     command.args(["--changes", &args.changes.to_string(), "--services", &args.services.to_string()]);
     command.args(["--backends", &args.backends.to_string(), "--scale-services", &args.scale_services.to_string()]);
-    command.args(["--output", &args.output]).envs(environment);
+    command.args(["--output", &args.output]).env("BEELINE_BIN", beeline).envs(environment);
     if args.pods {
         command.arg("--pods");
     }

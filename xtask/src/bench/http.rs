@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Error, Result};
 
-use crate::{build, process, setup, workspace};
+use crate::{build, image, process, setup, workspace};
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  cargo xtask bench http\n  cargo xtask bench http --seconds 3 --rounds 9\n  \
@@ -31,10 +31,12 @@ pub fn run(args: &Args) -> Result<()> {
     process::require_root("making network namespaces and loading programs", "bench http")?;
     setup::ensure()?;
     setup::ensure_for_bench_http()?;
-    build::run(&build::Args { release: true })?;
+    let beeline = image::build(image::Kind::Beeline)?;
+    build::for_bench()?;
     // What else the machine does shall wait while it measures.
     let error = Command::new("nice")
         .args(["-n", "-20"])
+        .env("BEELINE_BIN", beeline)
         .arg(workspace::beeline(true).with_file_name("beeline-bench-http"))
         .args(["--seconds", &args.seconds.to_string(), "--rounds", &args.rounds.to_string()])
         .args(["--load", &args.load, "--output", &args.output])

@@ -25,7 +25,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     process::require_root("running programs in the kernel", "bench packet")?;
     setup::ensure()?;
-    build::run(&build::Args { release: true })?;
+    build::for_bench()?;
     let mut command = Command::new(workspace::beeline(true).with_file_name("beeline-bench-packet"));
     command.args(["--rounds", &args.rounds.to_string(), "--output", &args.output]);
     if args.quick {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use beeline_tests::interrupt::Interrupt;
-use beeline_tests::load::client;
+use beeline_tests::load;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -32,27 +32,27 @@ pub const LOADS: [Load; 5] = [
         name: "TCP stream to the Pod",
         unit: "Gbit/s",
         scale: 1.25e8,
-        run: |target, _, duration| client::upload(target, duration),
+        run: |target, _, duration| load::upload(target, duration),
     },
     Load {
         name: "TCP stream from the Pod",
         unit: "Gbit/s",
         scale: 1.25e8,
-        run: |target, _, duration| client::download(target, duration),
+        run: |target, _, duration| load::download(target, duration),
     },
     Load {
         name: "request, response",
         unit: "1/s",
         scale: 1.0,
-        run: |target, _, duration| client::exchange(target, duration),
+        run: |target, _, duration| load::exchange(target, duration),
     },
     Load {
         name: "connect, request, close",
         unit: "1/s",
         scale: 1.0,
-        run: |target, _, duration| client::connect_exchange_close(target, duration),
+        run: |target, _, duration| load::connect_exchange_close(target, duration),
     },
-    Load { name: "UDP packets", unit: "1/s", scale: 1.0, run: client::datagrams },
+    Load { name: "UDP packets", unit: "1/s", scale: 1.0, run: load::datagrams },
 ];
 
 /// Rates by load, path and round.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result};
 use beeline_tests::agent::Agent;
-use beeline_tests::load::client;
+use beeline_tests::load;
 use beeline_tests::manifests::{Folder, Pod, Port, Service};
 use beeline_tests::netns::{Lifetime, Namespace};
 use beeline_tests::second_host::{NODE_ON_FABRIC, Network, SecondHost};
@@ -158,7 +158,7 @@ impl Path<'_> {
     /// Datagrams that its Pods have received so far, all together.
     pub fn received(&self) -> Result<u64> {
         let ask = |(pod, server): &(&Namespace, SocketAddr)| {
-            pod.enter(|| client::received(*server))?.with_context(|| format!("the Pod at {server}"))
+            pod.enter(|| load::received(*server))?.with_context(|| format!("the Pod at {server}"))
         };
         self.counters.iter().map(ask).sum()
     }

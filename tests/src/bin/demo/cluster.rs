@@ -23,8 +23,10 @@ use crate::requests::{Asked, HOST, Requests, Table, Told};
 const EXAMPLE: [&str; 4] = ["service.yaml", "deployments.yaml", "upstream.yaml", "gateway.yaml"];
 /// That of the HTTP part.
 const WEB_FILE: &str = "web.yaml";
-/// Connections, and requests, through each node: the sum of the example's weights, a hundred times.
+/// Connections through each node: the example's weights, which are 5, 3 and 1 for three Pods each, twenty times.
 const CONNECTIONS: u64 = 540;
+/// Requests in each way: the same weights as often as makes nine hundred.
+const REQUESTS: u64 = 945;
 /// Where the example's Pods listen, and its Gateway.
 const PORT: u16 = 80;
 
@@ -117,14 +119,14 @@ fn ask_by_http(
     let curl = Curl::new(cluster.client(), HOST, &authority);
     let count = pods.len();
     let pods = pods.iter().map(|pod| (pod.name.clone(), pod.weight)).collect();
-    let asked = Asked { curl: &curl, pods, count: CONNECTIONS };
+    let asked = Asked { curl: &curl, pods, count: REQUESTS };
     let mut requests = Vec::new();
     for (index, node) in cluster.nodes().iter().enumerate() {
         for address in &addresses {
             cluster.wait_for_site(node, SocketAddr::new(*address, PORT), HOST, count)?;
             cluster.route(*address, node)?;
             let ways: &[Speech] = if index == 0 { &Speech::ALL } else { &[Speech::Http1] };
-            let name = format!("{CONNECTIONS} requests to {address} by {}, in {} ways", node.name, ways.len());
+            let name = format!("{REQUESTS} requests to {address} by {}, in {} ways", node.name, ways.len());
             requests.extend(steps.take(name, || {
                 ways.iter().map(|way| asked.one_way(Some(&node.name), *address, *way)).collect::<Result<Vec<_>>>()
             })?);

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use beeline_tests::socket_client::Attempts;
-use beeline_tests::{load, pod};
+use beeline_test_pod::attempts::Attempts;
+use beeline_test_pod::{load, pod};
 use clap::{Parser, Subcommand};
 
 /// Plays one Pod or several until SIGTERM.
