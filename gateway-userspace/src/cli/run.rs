@@ -15,11 +15,12 @@ Examples:
   beeline run --manifests examples/folder --interface eth0 --interface eth1
   beeline run --manifests . --max-flows 1000000 --udp-timeout 2m --log-format json
 
-SIGTERM and SIGINT stop the agent and leave the datapath running: connections, old and new ones, go on.
+SIGTERM and SIGINT stop the agent and leave the datapath running: connections to TCP and UDP frontends, old and new
+ones, go on. HTTP and TLS frontends need the agent: what is open there has 30 s to end, and what is new is refused.
 An agent that starts takes over from the one that runs with the same --bpffs, which from then on stands by.
-`beeline unload` removes it. Tracked flows take most of the memory; the log says how much.";
+`beeline unload` removes it. Tracked flows take most of the maps' memory; the log says how much.";
 
-/// Serve a folder of manifests: program the datapath and keep it as the folder says
+/// Serve a cluster or a folder of manifests: program the datapath, carry HTTP, and follow every change
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
