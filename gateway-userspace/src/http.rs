@@ -22,7 +22,6 @@ pub mod health;
 mod mirror;
 mod options;
 mod passthrough;
-pub mod path;
 mod pick;
 mod prefixed;
 mod proxy_header;

@@ -24,7 +24,6 @@ use super::endpoint::{Endpoint, Failure, Lease};
 use super::filters::{Changes, Outcome, Scene};
 use super::framing::{self, hop_by_hop, hop_by_hop::Hops};
 use super::mirror;
-use super::path;
 use super::pick::{Asker, Choice, Reference};
 use super::reject::{self, Reason};
 use super::retry::Tries;
@@ -33,7 +32,7 @@ use super::session;
 use super::snapshot::{LiveFilters, LiveMirror, LiveRule, LiveSite};
 use super::tap::{self, Verdict};
 use super::upgrade;
-use crate::model::http::{BackendRef, Rule};
+use crate::model::http::{BackendRef, Rule, path};
 
 /// Serves a request. Never fails: what goes wrong is an answer.
 pub async fn handle(

@@ -24,7 +24,7 @@ use crate::model::http::{Handling, Hostname, Listener, PathMatch, Route, Site, T
 pub struct Request<'a> {
     /// Its host, in lower case and without port.
     pub host: &'a str,
-    /// Its path, normalised: see [`super::path`].
+    /// Its path, normalised: see [`crate::model::http::path`].
     pub path: &'a str,
     /// What follows the `?`.
     pub query: Option<&'a str>,

@@ -5,6 +5,7 @@
 //! hostnames a route has at a listener); which of the listeners and rules a request meets is the router's to say.
 
 mod health;
+pub mod path;
 pub mod text;
 
 use std::collections::BTreeSet;
@@ -207,7 +208,7 @@ pub struct Match {
     pub method: Option<String>,
 }
 
-/// What a path must be.
+/// What a path must be, both being in the form of [`path`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathMatch {
     /// The path itself.

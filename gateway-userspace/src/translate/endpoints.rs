@@ -26,7 +26,7 @@ use crate::source::{Kind, Name, ObjectId, Objects, Pod, Sourced};
 /// A Pod's weight if neither the Pod nor its Upstream says one.
 pub const DEFAULT_WEIGHT: u16 = 10;
 
-/// IPv4 or IPv6: a VIP reaches backends of its own family.
+/// IPv4 or IPv6: a VIP of layer 4 reaches backends of its own family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Family {
     V4,
@@ -36,6 +36,14 @@ pub(super) enum Family {
 impl Family {
     pub fn of(address: Address) -> Self {
         if address.to_ip().is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// The one that it is not.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::V4 => Self::V6,
+            Self::V6 => Self::V4,
+        }
     }
 
     /// As `ipFamilies` has it.

@@ -16,7 +16,7 @@ use super::tongue::Tongue;
 use super::upstreams::{self, Clusters};
 use super::{Report, RouteRef};
 use crate::model::http::{Picker, ProxyVersion};
-use crate::model::{Group, Service};
+use crate::model::{Backend, Group, Member, Service};
 use crate::source::route::{BackendRef, Filter};
 use crate::source::validate::parse_algorithm;
 use crate::source::{Kind, Name, ObjectId, Objects, Upstream};
@@ -313,6 +313,8 @@ pub(super) struct Groups<'a> {
     clusters: Clusters<'a>,
     resolver: Resolver<'a>,
     view: View<'a>,
+    /// The family of those who serve where nobody of the first does.
+    spare: Option<Family>,
     /// The labels that were given out already.
     taken: BTreeSet<String>,
 }
@@ -320,22 +322,18 @@ pub(super) struct Groups<'a> {
 impl<'a> Groups<'a> {
     pub fn new(clusters: Clusters<'a>, route: RouteRef<'a>, family: Family) -> Self {
         let resolver = Resolver { objects: clusters.here.objects, route: route.id };
-        Self { clusters, resolver, view: View { cluster: clusters.here, family }, taken: BTreeSet::new() }
+        Self { clusters, resolver, view: View { cluster: clusters.here, family }, spare: None, taken: BTreeSet::new() }
+    }
+
+    /// The same for a site, whose backends may be of the other family, since connections to them are the HTTP layer's own.
+    pub fn of_site(clusters: Clusters<'a>, route: RouteRef<'a>, family: Family) -> Self {
+        Self { spare: Some(family.other()), ..Self::new(clusters, route, family) }
     }
 
     /// The group behind a reference, and what that is. One that leads nowhere has no members, and keeps its share.
     pub fn group(&mut self, reference: &BackendRef) -> (Group, Result<Resolved<'a>, Broken>) {
         let resolved = self.resolver.resolve(reference);
-        let protocol = self.resolver.protocol();
-        let members = match &resolved {
-            Ok(Resolved { name, at: At::Service(service, port) }) => {
-                self.view.service_pool(name, (service, port)).into_members()
-            }
-            Ok(Resolved { name, at: At::Upstream(upstream) }) => {
-                upstreams::members(self.clusters, name, upstream, self.view.family, protocol)
-            }
-            Err(_) => BTreeMap::new(),
-        };
+        let members = resolved.as_ref().map(|resolved| self.members(resolved)).unwrap_or_default();
         let target = Target::of(reference, &self.resolver.route.name.namespace);
         let group = Group {
             reference: unique(&mut self.taken, label(reference, target.as_ref())),
@@ -344,9 +342,27 @@ impl<'a> Groups<'a> {
         };
         (group, resolved)
     }
+
+    /// Whoever is behind something: those of the first family, or else of the spare one.
+    fn members(&self, resolved: &Resolved<'a>) -> BTreeMap<Backend, Member> {
+        let of_family = |family| match resolved {
+            Resolved { name, at: At::Service(service, port) } => {
+                View { family, ..self.view }.service_pool(name, (service, port)).into_members()
+            }
+            Resolved { name, at: At::Upstream(upstream) } => {
+                upstreams::members(self.clusters, name, upstream, family, self.resolver.protocol())
+            }
+        };
+        let members = of_family(self.view.family);
+        match self.spare {
+            Some(spare) if members.is_empty() => of_family(spare),
+            _ => members,
+        }
+    }
 }
 
 /// The endpoints that references lead to, as one frontend sees them.
+#[derive(Clone, Copy)]
 struct View<'a> {
     cluster: &'a Cluster<'a>,
     family: Family,

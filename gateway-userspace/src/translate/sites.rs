@@ -61,9 +61,9 @@ impl<'a> Sites<'a> {
                     let routes = http_routes(&backends, listener, routes, &mut made);
                     Handling::Https(listener.tls.termination(), routes)
                 }
-                Speech::TlsPassthrough => Handling::TlsPassthrough(tls_routes(&backends, listener, routes)),
+                Speech::TlsPassthrough => Handling::TlsPassthrough(tls_routes(&backends, listener, routes, false)),
                 Speech::TlsTerminate => {
-                    Handling::TlsTerminate(listener.tls.termination(), tls_routes(&backends, listener, routes))
+                    Handling::TlsTerminate(listener.tls.termination(), tls_routes(&backends, listener, routes, true))
                 }
                 Speech::Tcp | Speech::Udp => return None,
             };
@@ -101,12 +101,17 @@ fn http_routes(
 }
 
 /// Nothing but its host tells a connection's route: of those without a host, as `TCPRoute`s are, the first is served.
-fn tls_routes(backends: &Backends<'_>, listener: &Listener<'_>, routes: &[RouteRef<'_>]) -> Vec<Arc<TlsRoute>> {
+fn tls_routes(
+    backends: &Backends<'_>,
+    listener: &Listener<'_>,
+    routes: &[RouteRef<'_>],
+    is_terminated: bool,
+) -> Vec<Arc<TlsRoute>> {
     let first_plain = routes.iter().find(|route| route.id.kind == Kind::TcpRoute).map(|route| route.id);
     let is_served = |route: &&RouteRef<'_>| route.id.kind != Kind::TcpRoute || Some(route.id) == first_plain;
     let route = |route: &RouteRef<'_>| {
         let hostnames = listener.hostnames_of(&route.found.object.spec.hostnames)?;
-        let backends = backends.of_connections(*route);
+        let backends = backends.of_connections(*route, is_terminated);
         Some(Arc::new(TlsRoute { owner: route.id.to_string(), hostnames, backends }))
     };
     routes.iter().filter(is_served).filter_map(route).collect()

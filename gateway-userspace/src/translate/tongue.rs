@@ -29,6 +29,8 @@ impl Tongue {
             "kubernetes.io/h2c" | "h2c" | "grpc" => (Speech::Http2, false),
             "kubernetes.io/ws" if route != Kind::GrpcRoute => (Speech::WebSocket, false),
             "kubernetes.io/wss" if route != Kind::GrpcRoute => (Speech::WebSocket, true),
+            // Names that meshes know. Other controllers of Ingresses pass the field over; in Gateway API they stand for nothing.
+            "http/1.1" | "http2" | "ws" | "grpc-web" if route == Kind::Ingress => (plain, false),
             _ => {
                 let message = format!(
                     "port {} of Service {name} has appProtocol `{stated}`, which the {route} cannot speak: use http, \

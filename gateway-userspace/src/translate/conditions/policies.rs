@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Facts, condition, generation};
 use crate::source::{Kind, Name};
+use crate::translate::attachments::ListenerIndex;
 use crate::translate::backend_tls::{Policy, Target, conflicted};
-use crate::translate::listeners::GATEWAY_GROUP;
+use crate::translate::listeners::{GATEWAY_GROUP, Speech};
 use crate::translate::references;
 use crate::translate::statuses::{Condition, ParentRef, ParentStatus, RouteStatus};
 
@@ -31,13 +32,20 @@ impl Facts<'_> {
         self.policies.all.iter().map(status).collect()
     }
 
-    /// What the routes of requests that each Gateway has lead to.
+    /// What the routes that each Gateway has lead to, where connections to backends are ours.
     fn reached(&self) -> BTreeMap<&Name, BTreeSet<Target>> {
         let mut reached: BTreeMap<&Name, BTreeSet<Target>> = BTreeMap::new();
         for (route, parents) in &self.attachments.parents {
-            let attached = parents.iter().filter(|parent| parent.listeners.is_ok()).map(|parent| parent.gateway);
+            let ends_tls = |&(gateway, listener): &ListenerIndex| {
+                self.gateways[gateway].listeners[listener].speech == Some(Speech::TlsTerminate)
+            };
+            let attached = parents.iter().filter_map(|parent| {
+                let listeners = parent.listeners.as_ref().ok()?;
+                let connects = route.id.kind.is_of_requests() || listeners.iter().any(ends_tls);
+                connects.then_some(parent.gateway)
+            });
             let gateways: BTreeSet<usize> = attached.collect();
-            if gateways.is_empty() || !route.id.kind.is_of_requests() {
+            if gateways.is_empty() {
                 continue;
             }
             let targets = references::targets(self.objects, *route);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::filters::filters;
 use crate::model::fingerprint;
+use crate::model::http::path;
 use crate::model::http::{
     BackendRef, BackendTls, Certificate, Match, NamedMatch, PathMatch, Picker, Retry, Rule, Session, TextMatch,
     Timeouts,
@@ -26,6 +27,7 @@ use crate::translate::upstreams::{Clusters, health_check};
 pub(super) struct Backends<'a> {
     pub clusters: Clusters<'a>,
     pub policies: &'a Policies<'a>,
+    /// The family of the VIP, which comes first.
     pub family: Family,
     /// What the Gateway shows backends.
     pub client_certificate: Option<&'a Certificate>,
@@ -44,7 +46,7 @@ impl<'a> Backends<'a> {
 
     fn rule(&self, route: RouteRef<'a>, index: usize, rule: &'a RouteRule) -> Rule {
         let is_grpc = route.id.kind == Kind::GrpcRoute;
-        let mut groups = Groups::new(self.clusters, route, self.family);
+        let mut groups = Groups::of_site(self.clusters, route, self.family);
         let backends = rule.backend_refs.iter().map(|reference| self.backend(route, &mut groups, reference)).collect();
         let mut matches: Vec<Match> = rule.matches.iter().map(|matched| self::matched(matched, is_grpc)).collect();
         if matches.is_empty() {
@@ -62,18 +64,43 @@ impl<'a> Backends<'a> {
         }
     }
 
-    /// Where connections of a `TLSRoute` or a `TCPRoute` go.
-    pub fn of_connections(&self, route: RouteRef<'a>) -> Vec<BackendRef> {
-        let mut groups = Groups::new(self.clusters, route, self.family);
-        served_references(route).iter().map(|reference| self.backend(route, &mut groups, reference)).collect()
+    /// Where connections of a `TLSRoute` or a `TCPRoute` go. If TLS ends here, it begins anew where a policy says so.
+    pub fn of_connections(&self, route: RouteRef<'a>, is_terminated: bool) -> Vec<BackendRef> {
+        let mut groups = Groups::of_site(self.clusters, route, self.family);
+        let backend = |reference| {
+            let (mut backend, resolved) = self.plain_backend(route, &mut groups, reference);
+            if let Some(Resolved { name, at }) = resolved.filter(|_| is_terminated) {
+                let (kind, port) = match at {
+                    At::Service(_, port) => (Kind::Service, port.name.as_deref()),
+                    At::Upstream(_) => (Kind::Upstream, None),
+                };
+                backend.tls = self.policies.tls(kind, &name, port).cloned().map(|tls| self.showing_certificate(tls));
+            }
+            backend
+        };
+        served_references(route).iter().map(backend).collect()
     }
 
     /// Where copies go: a single reference that has neither weight nor filters.
     pub fn of_mirror(&self, route: RouteRef<'a>, reference: &WrittenRef) -> BackendRef {
-        self.backend(route, &mut Groups::new(self.clusters, route, self.family), reference)
+        self.backend(route, &mut Groups::of_site(self.clusters, route, self.family), reference)
     }
 
     fn backend(&self, route: RouteRef<'a>, groups: &mut Groups<'a>, reference: &WrittenRef) -> BackendRef {
+        let (mut backend, resolved) = self.plain_backend(route, groups, reference);
+        if let Some(resolved) = resolved {
+            self.equip(route.id.kind, &resolved, &mut backend);
+        }
+        backend
+    }
+
+    /// A backend as the group says it, of which nobody has asked what it speaks.
+    fn plain_backend(
+        &self,
+        route: RouteRef<'a>,
+        groups: &mut Groups<'a>,
+        reference: &WrittenRef,
+    ) -> (BackendRef, Option<Resolved<'a>>) {
         let (group, resolved) = groups.group(reference);
         let mut backend = BackendRef {
             group,
@@ -86,19 +113,16 @@ impl<'a> Backends<'a> {
             proxy: None,
             health_check: None,
         };
-        if let Ok(resolved) = resolved {
+        let resolved = resolved.ok();
+        if let Some(resolved) = &resolved {
             backend.picker = resolved.picker();
             backend.proxy = resolved.proxy();
-            self.equip(route.id.kind, &resolved, &mut backend);
         }
-        backend
+        (backend, resolved)
     }
 
-    /// Says what is spoken with backends, and whether within TLS. Connections go on as they are.
+    /// Says what is spoken with the backends of requests, and whether within TLS.
     fn equip(&self, route: Kind, Resolved { name, at }: &Resolved<'_>, backend: &mut BackendRef) {
-        if !route.is_of_requests() {
-            return;
-        }
         let (tongue, kind, port) = match at {
             At::Service(service, port) => {
                 (Tongue::of_service(route, name, service, port), Kind::Service, port.name.as_deref())
@@ -114,10 +138,15 @@ impl<'a> Backends<'a> {
         backend.speech = tongue.speech;
         let by_policy = self.policies.tls(kind, name, port).cloned();
         let tls = by_policy.or_else(|| tongue.secured.map(|host| by_its_word(kind, name, host)));
-        backend.tls = tls.map(|tls| match self.client_certificate {
+        backend.tls = tls.map(|tls| self.showing_certificate(tls));
+    }
+
+    /// The same TLS, in which backends are shown what the Gateway shows them.
+    fn showing_certificate(&self, tls: Arc<BackendTls>) -> Arc<BackendTls> {
+        match self.client_certificate {
             Some(shown) => Arc::new(BackendTls { client_certificate: Some(shown.clone()), ..(*tls).clone() }),
             None => tls,
-        });
+        }
     }
 }
 
@@ -140,7 +169,8 @@ fn by_its_word(kind: Kind, name: &Name, hostname: String) -> Arc<BackendTls> {
 
 fn matched(matched: &RouteMatch, is_grpc: bool) -> Match {
     let mut method = None;
-    let mut path = if is_grpc { PathMatch::Grpc { service: None, method: None } } else { path(matched.path.as_ref()) };
+    let mut path =
+        if is_grpc { PathMatch::Grpc { service: None, method: None } } else { path_match(matched.path.as_ref()) };
     match &matched.method {
         Some(MethodMatch::Http(name)) => method = Some(name.clone()),
         Some(MethodMatch::Grpc(GrpcMethodMatch { kind, service, method })) => {
@@ -157,13 +187,14 @@ fn matched(matched: &RouteMatch, is_grpc: bool) -> Match {
     }
 }
 
-fn path(path: Option<&route::PathMatch>) -> PathMatch {
+fn path_match(path: Option<&route::PathMatch>) -> PathMatch {
     let Some(route::PathMatch { kind, value }) = path else { return PathMatch::default() };
     let value = value.clone().unwrap_or_else(|| "/".to_string());
     match kind.as_deref() {
-        Some("Exact") => PathMatch::Exact(value),
+        Some("Exact") => PathMatch::Exact(path::written(&value)),
         Some("RegularExpression") => PathMatch::Regex(value),
         _ => {
+            let value = path::written(&value);
             let trimmed = value.trim_end_matches('/');
             PathMatch::Prefix(if trimmed.is_empty() { "/".to_string() } else { trimmed.to_string() })
         }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use super::*;
+use crate::model::http::Handling;
 use crate::model::http::text::Text;
 use crate::source::secret::testing::{CERTIFICATE, KEY};
 use crate::translate::statuses::{Condition, ListenerStatus, ParentStatus, Truth};
@@ -129,4 +130,23 @@ fn the_order_of_manifests_makes_no_difference() {
     documents.reverse();
 
     assert_eq!(translated(&documents.join("---\n")).model, one);
+}
+
+#[test]
+fn a_vip_reaches_pods_of_the_other_family_where_a_service_has_none_of_its_own() {
+    let listeners = ["{name: http, port: 80, protocol: HTTP}", "{name: tcp, port: 90, protocol: TCP}"];
+    let both = gateway("edge", "fd00:96::2", &listeners);
+    let manifests = both
+        + &route("HTTPRoute", "shop", "web", "{name: edge}", &["{name: web, port: 8000}"])
+        + &route("TCPRoute", "shop", "raw", "{name: edge}", &["{name: web, port: 8000}"])
+        + &plain_service("shop", "web", 8000)
+        + &pod("shop", "v1", "web", "10.1.0.1", "", "");
+
+    let translation = translated(&manifests);
+
+    let site = translation.model.sites.values().next().unwrap();
+    let Handling::Http(routes) = &site.listeners[0].handling else { panic!("it is in the clear") };
+    let members = &routes[0].rules[0].backends[0].group.members;
+    assert_eq!(members.keys().map(|backend| backend.address.to_string()).collect::<Vec<_>>(), ["10.1.0.1"]);
+    assert!(weights(&translation).is_empty(), "at layer 4 packets stay packets of their family");
 }

@@ -1,4 +1,4 @@
-//! A request's path in the one form that is matched and sent on.
+//! A path in the one form in which requests and routes are compared, and requests are sent on.
 //!
 //! Two spellings of one path must meet the same rule here and at the Pod, or `/open/%2e%2e/closed` would pass a rule for
 //! `/open` (RFC 3986, section 6.2.2). Slashes are never merged, and encoded ones stay encoded: they mean something else.
@@ -30,6 +30,25 @@ pub fn normalize(path: &str) -> Result<Cow<'_, str>, BadPath> {
     }
     let decoded = decode_unreserved(path)?;
     Ok(Cow::Owned(if decoded.contains("/.") { remove_dot_segments(&decoded) } else { decoded }))
+}
+
+/// The same of a path that a route names, which may have characters that a request has to encode. One that is none stays as it
+/// is, and meets nothing.
+pub fn written(path: &str) -> String {
+    let is_plain = path.is_ascii() && !path.contains(' ');
+    let encoded: String = if is_plain {
+        path.to_owned()
+    } else {
+        let encode = |byte: u8| match byte {
+            b' ' | 0x80.. => format!("%{byte:02X}"),
+            plain => char::from(plain).to_string(),
+        };
+        path.bytes().map(encode).collect()
+    };
+    match normalize(&encoded) {
+        Ok(Cow::Owned(normal)) => normal,
+        Ok(Cow::Borrowed(_)) | Err(_) => encoded,
+    }
 }
 
 fn decode_unreserved(path: &str) -> Result<String, BadPath> {
@@ -80,6 +99,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_path_that_a_route_names_is_that_of_requests_to_it() {
+        for (by_route, of_requests) in [
+            ("/cafe", "/cafe"),
+            ("/caf\u{e9} au lait", "/caf%c3%a9%20au%20lait"),
+            ("/caf%c3%a9", "/caf%C3%A9"),
+            ("/%7Euser/./a", "/~user/a"),
+        ] {
+            assert_eq!(written(by_route), normalize(of_requests).unwrap(), "{by_route}");
+        }
+        assert_eq!(written("/100%"), "/100%");
+    }
 
     #[test]
     fn spellings_of_one_path_become_the_same() {
