@@ -4,6 +4,7 @@ mod client_interfaces;
 mod source_ports;
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -81,6 +82,14 @@ pub struct Flags {
     /// added to, and the client is taken from there; those of all others are replaced. Repeatable
     #[arg(long, value_name = "CIDR", env = "BEELINE_TRUSTED_PROXIES", value_delimiter = ',', value_parser = parse_cidr)]
     pub trusted_proxies: Vec<IpNet>,
+
+    /// Most connections of clients that the HTTP layer has open at a time; further ones are ended at once
+    #[arg(long, value_name = "N", env = "BEELINE_MAX_CONNECTIONS", default_value = "100000")]
+    pub max_connections: NonZeroUsize,
+
+    /// Most of them from one client's address, which trusted proxies may exceed [default: no limit of its own]
+    #[arg(long, value_name = "N", env = "BEELINE_MAX_CONNECTIONS_PER_CLIENT")]
+    pub max_connections_per_client: Option<NonZeroUsize>,
 
     /// File that gets a line of JSON for each request, - for standard output; opened anew when it was rotated
     /// [default: requests are not logged]
@@ -222,6 +231,10 @@ pub struct Config {
     pub source_ports: SourcePorts,
     /// The proxies whose word about clients counts.
     pub trusted_proxies: Vec<IpNet>,
+    /// Connections that the HTTP layer has open at most.
+    pub max_connections: NonZeroUsize,
+    /// The same of one client.
+    pub max_connections_per_client: Option<NonZeroUsize>,
     /// Where requests are logged, if they are.
     pub access_log: Option<LogTarget>,
     /// The sizes of the maps, if they do not exist yet.
@@ -294,6 +307,8 @@ impl Config {
             mode: flags.mode,
             source_ports: flags.source_ports,
             trusted_proxies: flags.trusted_proxies,
+            max_connections: flags.max_connections,
+            max_connections_per_client: flags.max_connections_per_client,
             access_log: flags.access_log,
             objects,
             interfaces: flags.interfaces,
@@ -384,7 +399,12 @@ impl Config {
 impl Config {
     /// What of it the HTTP layer is told.
     pub fn http(&self) -> http::Options {
-        http::Options { trusted_proxies: self.trusted_proxies.clone(), ..http::Options::default() }
+        http::Options {
+            trusted_proxies: self.trusted_proxies.clone(),
+            max_connections: self.max_connections.get(),
+            max_connections_per_client: self.max_connections_per_client.map(NonZeroUsize::get),
+            ..http::Options::default()
+        }
     }
 
     /// What of it the datapath is told, in the form of the map.
