@@ -44,9 +44,10 @@ use super::snapshot::LiveSite;
 use super::tap::{self, Tap, Violation};
 use crate::model::http::Handling;
 
-/// Bytes that a client may send on a stream, and on a connection, before a backend takes them.
+/// Bytes that a client may send on a stream, and on a connection, before a backend takes them: enough for some dozen uploads
+/// that do not get on beside one that does.
 const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// Bytes of answers that wait on a stream for the client.
 const SEND_BUFFER: usize = 256 << 10;
@@ -239,10 +240,12 @@ pub async fn serve(mut arrival: Arrival, mut stream: TcpStream) {
         return arrival.reject(reason);
     }
     if site.is_tls() {
-        Box::pin(serve_tls(arrival, stream, site)).await;
-    } else {
-        Box::pin(serve_clear(arrival, stream, site.gone.clone())).await;
+        return Box::pin(serve_tls(arrival, stream, site)).await;
     }
+    let gone = site.gone.clone();
+    // The connection may outlive many versions of the site, and must not keep this one.
+    drop(site);
+    Box::pin(serve_clear(arrival, stream, gone)).await;
 }
 
 async fn serve_clear(arrival: Arrival, mut stream: TcpStream, gone: CancellationToken) {
@@ -362,7 +365,7 @@ where
     });
     let mut builder = http1::Builder::new();
     builder
-        .timer(HeadTimer::default())
+        .timer(HeadTimer::new(stream.handle(), options.idle_timeout))
         .header_read_timeout(options.header_timeout)
         .max_buf_size((options.max_header_bytes as usize).max(8 << 10));
     if let Some(limit) = options.other_max_headers() {
@@ -407,7 +410,7 @@ where
     let ended_or_idle = async {
         tokio::select! {
             () = connection.ended() => {}
-            () = idle(&connection, options.http2_idle_timeout) => {}
+            () = idle(&connection, options.idle_timeout) => {}
         }
     };
     let outcome = tokio::select! {
@@ -415,7 +418,11 @@ where
         outcome = serving.as_mut() => outcome,
         () = seldom(ended_or_idle) => {
             serving.as_mut().graceful_shutdown();
-            rest(&connection, serving).await
+            tokio::select! {
+                outcome = rest(&connection, serving) => outcome,
+                // Whoever has not even begun, or does not hear, is not waited for.
+                () = idle(&connection, options.ping_timeout) => Ok(()),
+            }
         }
     };
     connection.note_end(&outcome);

@@ -207,8 +207,8 @@ impl Endpoint {
         self.workers.iter().map(|worker| lock(&worker.pool).len()).sum()
     }
 
-    /// A connection for one request: one that is there, or a new one. `fresh` wants a new one in any case. `ends` are those of
-    /// the client's connection, for backends that are told.
+    /// A connection for one request: one that is there, or a new one. `fresh` wants one that was made after now. `ends` are those
+    /// of the client's connection, for backends that are told.
     pub async fn lease(self: &Arc<Self>, worker: &Worker, ends: Ends, fresh: bool) -> Result<Lease, Failure> {
         let in_use = InUse::new(self);
         if !self.is_pooled() {
@@ -218,12 +218,14 @@ impl Endpoint {
             return Ok(Lease { in_use, worker: worker.index, wire, is_reused: true });
         }
         if self.shares_connections() {
+            let asked = Instant::now();
             let turn = self.workers[worker.index].connecting.lock();
             // Whoever waits behind one that cannot connect waits no longer than that one.
             let Ok(_connecting) = tokio::time::timeout(worker.options.connect_timeout, turn).await else {
                 return Err(Failure::Timeout);
             };
-            if !fresh && let Some(wire) = self.pool(worker.index).take() {
+            let wire = if fresh { self.pool(worker.index).take_newer(asked) } else { self.pool(worker.index).take() };
+            if let Some(wire) = wire {
                 return Ok(Lease { in_use, worker: worker.index, wire, is_reused: true });
             }
             return Box::pin(self.connect(in_use, worker, ends)).await;

@@ -166,8 +166,13 @@ fn check_connection(headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// A request for another protocol ends with its head.
+/// A request for another protocol ends with its head. HTTP/2 in the clear is none that anybody here goes over to, and Java's
+/// client offers it with whatever it sends.
 fn check_upgrade(headers: &HeaderMap) -> Result<(), Refusal> {
+    let offers_http2 = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"h2c");
+    if headers.get_all(header::UPGRADE).iter().all(offers_http2) {
+        return Ok(());
+    }
     let has_body = headers.contains_key(header::TRANSFER_ENCODING)
         || headers.get_all(header::CONTENT_LENGTH).iter().any(|length| length.as_bytes().iter().any(|&b| b != b'0'));
     if headers.contains_key(header::UPGRADE) && has_body { Err(Refusal::UpgradeWithBody) } else { Ok(()) }

@@ -16,7 +16,7 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// How long a client may take for a `ClientHello`, and then for the rest of the handshake.
     pub handshake_timeout: Duration,
-    /// How long a client may take for a request's head, and a connection may be without request.
+    /// How long a client may take for a request's head, which is looked at so often: some take up to twice as long.
     pub header_timeout: Duration,
     /// How long an HTTP/1.1 client may pause within a request's body.
     pub body_timeout: Duration,
@@ -24,12 +24,13 @@ pub struct Options {
     pub backend_idle_timeout: Duration,
     /// Idle connections of HTTP/1.1 that are kept for each backend and worker.
     pub backend_idle_connections: usize,
-    /// How often an HTTP/2 peer, client or backend, is asked whether it is still there, and how long it may take to answer.
+    /// How often a client of HTTP/2 is asked whether it is still there.
     pub ping_interval: Duration,
-    /// How long an HTTP/2 peer may take to answer.
+    /// How long it may take to answer.
     pub ping_timeout: Duration,
-    /// How long an HTTP/2 connection of a client may be without a stream.
-    pub http2_idle_timeout: Duration,
+    /// How long a client's connection may be without request: longer than load balancers in front keep theirs, which would
+    /// send a request in the face of the end.
+    pub idle_timeout: Duration,
     /// Fields that a head may have.
     pub max_headers: usize,
     /// Bytes that a head may have.
@@ -84,7 +85,7 @@ impl Default for Options {
             backend_idle_connections: 128,
             ping_interval: Duration::from_secs(20),
             ping_timeout: Duration::from_secs(10),
-            http2_idle_timeout: Duration::from_mins(5),
+            idle_timeout: Duration::from_secs(620),
             max_headers: 100,
             max_header_bytes: 64 << 10,
             max_streams: 200,

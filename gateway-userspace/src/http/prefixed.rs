@@ -29,6 +29,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
         let count = self.prefix.len().min(buffer.remaining());
         buffer.put_slice(&self.prefix[..count]);
         self.prefix.advance(count);
+        if self.prefix.is_empty() {
+            // The buffer behind it is not needed any more.
+            self.prefix = Bytes::new();
+        }
         Poll::Ready(Ok(()))
     }
 }

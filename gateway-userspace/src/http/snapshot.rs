@@ -113,7 +113,7 @@ pub struct LiveMirror {
     /// Where copies go.
     pub reference: Reference,
     /// How many requests passed here; of so many of them a copy is made.
-    pub passed: AtomicU64,
+    pub passed: Arc<AtomicU64>,
 }
 
 impl LiveSite {
@@ -131,7 +131,7 @@ impl LiveSite {
 
     /// Whether connections begin with TLS.
     pub fn is_tls(&self) -> bool {
-        self.site.listeners.iter().any(|listener| !matches!(listener.handling, Handling::Http(_)))
+        is_tls(&self.site)
     }
 }
 
@@ -208,9 +208,12 @@ impl Live {
         sites.keys().filter_map(|frontend| next.site(frontend)).flat_map(|site| site.problems.clone()).collect()
     }
 
-    /// Every endpoint that a site names now.
+    /// Every endpoint that a site names now. Those who serve ask this, so it waits for nobody who installs sites.
     pub fn endpoints(&self) -> Vec<Arc<Endpoint>> {
-        self.registry().endpoints.values().map(|(endpoint, _)| Arc::clone(endpoint)).collect()
+        let snapshot = self.load();
+        let all = snapshot.sites.values().flat_map(|site| &site.endpoints);
+        let each: HashMap<&EndpointKey, &Arc<Endpoint>> = all.collect();
+        each.into_values().cloned().collect()
     }
 
     /// Waits until other sites were installed, if that was not told already.
@@ -240,7 +243,9 @@ impl Registry {
 impl LiveSite {
     /// Another version of it is current, or none: tells connections whose listener, or all of it, is gone.
     fn retire(&self, current: Option<&Self>) {
-        let Some(current) = current else { return self.gone.cancel() };
+        let Some(current) = current.filter(|current| current.is_tls() == self.is_tls()) else {
+            return self.gone.cancel();
+        };
         for (listener, live) in self.site.listeners.iter().zip(&self.listeners) {
             let successor = current.listener_named(&listener.name).map(|index| &current.site.listeners[index]);
             if successor.is_none_or(|successor| !is_same_kind(&successor.handling, &listener.handling)) {
@@ -248,6 +253,11 @@ impl LiveSite {
             }
         }
     }
+}
+
+/// Whether a site's connections begin with TLS.
+fn is_tls(site: &Site) -> bool {
+    site.listeners.iter().any(|listener| !matches!(listener.handling, Handling::Http(_)))
 }
 
 /// Whether connections of one handling are right for the other.

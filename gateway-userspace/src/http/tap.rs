@@ -18,14 +18,17 @@ pub mod scanner;
 mod tests;
 mod violation;
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use http::{HeaderMap, Method, header};
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 pub use handle::Handle;
 pub use scanner::Verdict;
@@ -36,9 +39,10 @@ use scanner::{Halt, Scanner};
 /// What hyper reads in place of a refused head. No method begins so.
 const REFUSED_LINE: &[u8] = b"\0\r\n\r\n";
 
-/// How much of what a refused client has sent already is read and thrown away at the end. Bytes that nobody read would
-/// make the kernel send a reset, which may overtake the answer.
-const MAX_DISCARDED: usize = 256 * 1024;
+/// How much of what a client still sends is read and thrown away at the end, and for how long, if it was refused or its body
+/// was not wanted. Bytes that nobody read would make the kernel send a reset, which may overtake the answer.
+const MAX_DISCARDED: usize = 8 << 20;
+const MAX_LINGERING: Duration = Duration::from_secs(2);
 
 /// Whether a request may make its connection speak another protocol. The tap decides by the same rule which requests it
 /// waits for, so each of these wants a [`Handle::decide`].
@@ -53,14 +57,23 @@ pin_project! {
         #[pin]
         inner: S,
         gate: Gate,
+        farewell: Option<Farewell>,
     }
+}
+
+/// What is left to be done for a client that is still sending when all is said.
+#[derive(Debug)]
+struct Farewell {
+    over: Pin<Box<Sleep>>,
+    /// Bytes that it may still send.
+    left: usize,
 }
 
 impl<S> Tap<S> {
     /// A tap at the start of a connection. A head has at most `max_head` bytes; hyper's own limit (`max_buf_size`) should
     /// not be larger, so that a larger head gets hyper's 431 and not a 400.
     pub fn new(inner: S, max_head: usize) -> Self {
-        Self { inner, gate: Gate::new(max_head) }
+        Self { inner, gate: Gate::new(max_head), farewell: None }
     }
 
     /// What the server and the log keep of it.
@@ -150,6 +163,11 @@ impl Gate {
             held: BytesMut::new(),
             withheld: BytesMut::new(),
         }
+    }
+
+    /// Whether there is, or will be, something from the client that nobody has read.
+    fn is_client_sending(&self) -> bool {
+        self.handle.violation().is_some() || self.scanner.is_amid_body() || !self.withheld.is_empty()
     }
 
     /// Moves what is ready into the reader's buffer; returns whether there was anything.
@@ -251,11 +269,16 @@ impl<S: AsyncRead + AsyncWrite> AsyncWrite for Tap<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut this = self.project();
-        ready!(this.inner.as_mut().poll_shutdown(cx))?;
-        if this.gate.handle.violation().is_some() {
-            discard(this.inner, cx);
+        if this.farewell.is_none() {
+            ready!(this.inner.as_mut().poll_shutdown(cx))?;
+            if !this.gate.is_client_sending() {
+                return Poll::Ready(Ok(()));
+            }
         }
-        Poll::Ready(Ok(()))
+        let farewell = this
+            .farewell
+            .get_or_insert_with(|| Farewell { over: Box::pin(tokio::time::sleep(MAX_LINGERING)), left: MAX_DISCARDED });
+        farewell.poll(this.inner, cx).map(Ok)
     }
 
     fn poll_write_vectored(
@@ -271,14 +294,18 @@ impl<S: AsyncRead + AsyncWrite> AsyncWrite for Tap<S> {
     }
 }
 
-/// Reads and forgets what has come already. It does not wait for more.
-fn discard<S: AsyncRead>(mut inner: Pin<&mut S>, cx: &mut Context<'_>) {
-    let mut bytes = [0; 4096];
-    for _ in 0..MAX_DISCARDED / bytes.len() {
-        let mut buffer = ReadBuf::new(&mut bytes);
-        let outcome = inner.as_mut().poll_read(cx, &mut buffer);
-        if !matches!(outcome, Poll::Ready(Ok(()))) || buffer.filled().is_empty() {
-            return;
+impl Farewell {
+    /// Reads and forgets until the client has ended its side, or has had its time.
+    fn poll<S: AsyncRead>(&mut self, mut inner: Pin<&mut S>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut bytes = [0; 16 << 10];
+        while self.left > 0 && self.over.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            let outcome = ready!(inner.as_mut().poll_read(cx, &mut buffer));
+            if outcome.is_err() || buffer.filled().is_empty() {
+                break;
+            }
+            self.left = self.left.saturating_sub(buffer.filled().len());
         }
+        Poll::Ready(())
     }
 }

@@ -25,9 +25,10 @@ use crate::model::http::Speech;
 /// Streams that are opened before the backend has said how many it allows (RFC 9113, 6.5.2 recommends no less).
 const STREAMS_AT_FIRST: usize = 100;
 
-/// Bytes that a backend may send on a stream, and on a connection, before we take them.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Bytes that a backend may send on a stream, and on a connection, before we take them. A connection's are so many that
+/// clients which read slowly, or not at all, leave room for the streams of all others.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 64 << 20;
 
 /// Why there is no connection. Nothing of a request was sent.
 #[derive(Debug, thiserror::Error)]
@@ -158,9 +159,7 @@ where
 {
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .keep_alive_interval(options.ping_interval)
-        .keep_alive_timeout(options.ping_timeout)
-        .keep_alive_while_idle(true)
+        // No pings: a gRPC server that gets them on a silent stream ends the connection (`too_many_pings`). The kernel asks.
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .initial_max_send_streams(STREAMS_AT_FIRST)

@@ -106,6 +106,7 @@ struct Idle {
 #[derive(Debug)]
 struct SharedEntry {
     connection: Arc<Shared>,
+    made: Instant,
     /// When it was last seen with a stream.
     busy: Instant,
 }
@@ -113,16 +114,10 @@ struct SharedEntry {
 impl Pool {
     /// A connection that can take a request now.
     pub fn take(&mut self) -> Option<Wire> {
-        if !self.shared.is_empty() {
-            self.shared.retain(|entry| !entry.connection.sender.is_closed());
-            let free = self
-                .shared
-                .iter_mut()
-                .find(|entry| entry.connection.streams.load(Relaxed) < entry.connection.allowed.load(Relaxed));
-            if let Some(entry) = free {
-                entry.busy = Instant::now();
-                return Some(Wire::Http2(entry.connection.open()));
-            }
+        if !self.shared.is_empty()
+            && let Some(stream) = self.take_shared(|_| true)
+        {
+            return Some(stream);
         }
         // The end of the last answer may be known here before the connection is ready for the next request.
         for index in (self.idle.len().saturating_sub(LOOKED_AT)..self.idle.len()).rev() {
@@ -133,6 +128,19 @@ impl Pool {
             }
         }
         None
+    }
+
+    /// A stream of a connection that was made after this.
+    pub fn take_newer(&mut self, than: Instant) -> Option<Wire> {
+        self.take_shared(|entry| entry.made > than)
+    }
+
+    fn take_shared(&mut self, may_be: impl Fn(&SharedEntry) -> bool) -> Option<Wire> {
+        self.shared.retain(|entry| !entry.connection.sender.is_closed());
+        let has_room = |connection: &Shared| connection.streams.load(Relaxed) < connection.allowed.load(Relaxed);
+        let entry = self.shared.iter_mut().find(|entry| has_room(&entry.connection) && may_be(entry))?;
+        entry.busy = Instant::now();
+        Some(Wire::Http2(entry.connection.open()))
     }
 
     /// Puts a connection of HTTP/1.1 back; the oldest goes if there are more than `limit` then.
@@ -147,7 +155,8 @@ impl Pool {
 
     /// Adds a connection of HTTP/2.
     pub fn add_shared(&mut self, connection: Arc<Shared>) {
-        self.shared.push(SharedEntry { connection, busy: Instant::now() });
+        let now = Instant::now();
+        self.shared.push(SharedEntry { connection, made: now, busy: now });
     }
 
     /// Ends connections that were idle for longer than `limit`, and forgets those that ended by themselves.

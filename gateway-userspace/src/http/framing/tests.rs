@@ -177,3 +177,14 @@ fn a_trailer_cannot_say_what_a_head_must() {
 
     assert_eq!(trailers, fields(&[("grpc-status", "0"), ("x-checksum", "b")]));
 }
+
+#[test]
+fn an_offer_of_http2_in_the_clear_may_come_with_a_body() {
+    let offer = |protocol| {
+        let fields = [("host", "a"), ("connection", "Upgrade"), ("upgrade", protocol), ("content-length", "3")];
+        judge("POST", "/", Version::HTTP_11, &fields).err()
+    };
+
+    assert_eq!(offer("h2c"), None, "Java's client sends that with its first request");
+    assert_eq!(offer("websocket"), Some(Refusal::UpgradeWithBody));
+}

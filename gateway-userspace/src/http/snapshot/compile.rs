@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use gateway_common::FrontendKey;
 use tokio_util::sync::CancellationToken;
 
-use super::{LiveFilters, LiveListener, LiveMirror, LiveRule, LiveSite, Problem, Registry, is_same_kind};
+use super::{LiveFilters, LiveListener, LiveMirror, LiveRule, LiveSite, Problem, Registry, is_same_kind, is_tls};
 use crate::http::counters::Apart;
 use crate::http::endpoint::{Endpoint, EndpointKey};
 use crate::http::filters::Filters;
@@ -68,7 +68,8 @@ impl<'a> Compiler<'a> {
 
     /// The site, ready. Its endpoints are counted in the registry.
     pub fn compile(mut self, site: &Arc<Site>) -> LiveSite {
-        let gone = self.previous.map_or_else(CancellationToken::new, |previous| previous.gone.clone());
+        let alike = self.previous.filter(|previous| previous.is_tls() == is_tls(site));
+        let gone = alike.map_or_else(CancellationToken::new, |previous| previous.gone.clone());
         let (router, bad_expressions) = Router::new(Arc::clone(site));
         for bad in &bad_expressions {
             self.complain(bad);
@@ -179,7 +180,7 @@ impl<'a> Compiler<'a> {
         let mirrors = (filters.mirrors().iter().enumerate())
             .map(|(index, mirror)| LiveMirror {
                 reference: self.reference(&format!("{name} mirror {index}"), &mirror.backend),
-                passed: AtomicU64::new(0),
+                passed: self.cursor(format!("{name} mirror {index} passed")),
             })
             .collect();
         LiveFilters { filters, mirrors }

@@ -54,7 +54,7 @@ impl Handle {
     }
 
     /// Whether a head has begun that is not complete.
-    pub(super) fn note_head(&self, is_amid: bool) {
+    pub(in crate::http) fn note_head(&self, is_amid: bool) {
         self.0.is_amid_head.store(is_amid, Relaxed);
     }
 

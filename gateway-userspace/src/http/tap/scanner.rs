@@ -78,6 +78,11 @@ impl Scanner {
         }
     }
 
+    /// Whether a body has begun and not ended.
+    pub fn is_amid_body(&self) -> bool {
+        matches!(self.state, State::Length(_) | State::Chunked(_))
+    }
+
     /// Looks at bytes that begin where the last call stopped.
     pub fn scan(&mut self, input: &[u8]) -> Progress {
         let mut progress = Progress { released: 0, scanned: 0, asks_to_switch: false, halt: None };

@@ -9,7 +9,7 @@ use hyper::Response;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 
-use super::sites::{clear, listener, route, rule, site, to, to_pod};
+use super::sites::{clear, listener, route, rule, site, tls_route, to, to_pod};
 use super::support::{Gateway, Pod, PodSpeech, get, get2, read, text, until};
 use crate::http::{AccessLog, Options};
 use crate::model::http::{Handling, Rule};
@@ -101,6 +101,19 @@ async fn the_connections_of_a_frontend_that_goes_end_and_those_of_others_stay() 
     assert_eq!(gateway.server.open_connections(), 1);
 
     gateway.live.install(&BTreeMap::new());
+    until("GOAWAY ends it", || gateway.server.open_connections() == 0).await;
+}
+
+#[tokio::test]
+async fn connections_in_the_clear_end_when_their_frontend_goes_over_to_tls() {
+    let pod = Pod::named("a").await;
+    let gateway = Gateway::new(clear(rule([to_pod(pod.address)])));
+    let mut client = gateway.http2().await;
+    assert_eq!(read(client.send_request(get2("a", "/")).await.unwrap()).await.0, 200);
+
+    let routes = vec![tls_route("a.example", to_pod(pod.address))];
+    gateway.serve(site([listener("web/tls", None, Handling::TlsPassthrough(routes))]));
+
     until("GOAWAY ends it", || gateway.server.open_connections() == 0).await;
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -11,7 +12,7 @@ use hyper::{HeaderMap, Request, Response};
 use tokio::net::TcpStream;
 
 use super::sites::{clear, rule, to_pod};
-use super::support::{AnyBody, Gateway, Pod, PodSpeech, get2, nothing, read, text};
+use super::support::{AnyBody, Gateway, Pod, PodSpeech, get, get2, nothing, read, text};
 use crate::model::http::{BackendRef, Rule, Speech};
 
 fn over_http2(pod: &Pod) -> BackendRef {
@@ -124,5 +125,25 @@ async fn serve_three(stream: TcpStream, served: Arc<AtomicUsize>) {
         if left == 0 {
             connection.graceful_shutdown();
         }
+    }
+}
+
+#[tokio::test]
+async fn clients_that_do_not_read_hold_nobody_up_who_shares_a_pods_connection() {
+    let pod = Pod::of(PodSpeech::Http2, |request| async move {
+        Response::new(text(if request.uri().path() == "/large" { vec![7; 4 << 20] } else { b"small".to_vec() }))
+    })
+    .await;
+    let gateway = Gateway::new(clear(rule([over_http2(&pod)])));
+    let mut stuck = Vec::new();
+    for _ in 0..40 {
+        let mut client = gateway.http1().await;
+        let answer = client.send_request(get("/large")).await.unwrap();
+        stuck.push((client, answer));
+    }
+
+    for _ in 0..10 {
+        let answering = tokio::time::timeout(Duration::from_secs(20), gateway.get("/small"));
+        assert_eq!(answering.await.expect("there is room for it"), (200, "small".to_string()));
     }
 }

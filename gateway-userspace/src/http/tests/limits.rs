@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::sites::{clear, rule, to_pod};
-use super::support::{Gateway, Pod, get2, read, until};
+use super::sites::{clear, rule, site, to_pod};
+use super::support::{Gateway, Pod, get2, read, say, until};
 use crate::http::Options;
 
 async fn gateway(options: Options) -> (Gateway, Pod) {
@@ -80,17 +80,61 @@ async fn a_head_that_drips_is_ended_in_time_however_it_drips() {
 
 #[tokio::test]
 async fn a_connection_that_is_merely_idle_ends_without_a_reason() {
-    let (gateway, _pod) = gateway(Options { header_timeout: Duration::from_millis(100), ..Options::default() }).await;
+    let (header_timeout, idle_timeout) = (Duration::from_millis(20), Duration::from_millis(400));
+    let (gateway, _pod) = gateway(Options { header_timeout, idle_timeout, ..Options::default() }).await;
     let mut stream = gateway.connect().await;
+    let first = say(&mut stream, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\r\n\r\n").await;
+    assert!(first.starts_with("HTTP/1.1 200 "), "{first}");
     let mut answer = Vec::new();
 
+    // Longer than a head may take.
+    tokio::time::sleep(Duration::from_millis(100)).await;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     let reading = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer));
     reading.await.expect("it ends").unwrap();
 
-    assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", answer.escape_ascii());
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.contains("HTTP/1.1 200 "), "{answer}");
     until("it has ended", || gateway.server.open_connections() == 0).await;
     assert!(gateway.server.counts().rejected.is_empty());
+}
+
+#[tokio::test]
+async fn a_connection_of_http2_that_does_not_begin_ends() {
+    let [idle_timeout, ping_timeout] = [Duration::from_millis(100); 2];
+    let (gateway, _pod) = gateway(Options { ping_timeout, idle_timeout, ..Options::default() }).await;
+    let mut stream = gateway.connect().await;
+
+    // The preface, and nothing after it.
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+
+    let mut settings = Vec::new();
+    let reading = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut settings));
+    let _ = reading.await.expect("it ends");
+    until("it has ended", || gateway.server.open_connections() == 0).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_before_the_body_is_read_is_not_lost() {
+    let gateway = Gateway::new(site([]));
+    for _ in 0..20 {
+        let mut stream = gateway.connect().await;
+        let (mut reader, mut writer) = stream.split();
+        let sending = async {
+            writer.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n").await.unwrap();
+            for _ in 0..400 {
+                if writer.write_all(&[7; 10_000]).await.is_err() {
+                    break;
+                }
+            }
+        };
+        // As many clients do, this one listens when it has sent.
+        tokio::time::timeout(Duration::from_secs(20), sending).await.expect("it is read, or refused");
+        let mut answer = Vec::new();
+        reader.read_to_end(&mut answer).await.expect("no reset");
+
+        assert!(answer.starts_with(b"HTTP/1.1 404 "), "{}", answer.escape_ascii());
+    }
 }
 
 /// A frame (RFC 9113, 4.1).

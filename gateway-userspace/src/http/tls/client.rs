@@ -94,12 +94,16 @@ impl ClientTls {
     }
 }
 
-/// The authorities that the system trusts, read once.
+/// The authorities that the system trusts, read once: those of the files where systems have them, or that `SSL_CERT_FILE` and
+/// `SSL_CERT_DIR` name, else Mozilla's, since a container may have none.
 fn system_authorities() -> Arc<RootCertStore> {
     static STORE: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     Arc::clone(STORE.get_or_init(|| {
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if store.is_empty() {
+            store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
         Arc::new(store)
     }))
 }
