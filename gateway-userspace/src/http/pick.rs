@@ -134,9 +134,11 @@ impl Reference {
         Some(Choice { member, slot: last.slot })
     }
 
-    /// Whether a session may stay with a member: it is healthy, or none is.
+    /// Whether a session may stay with a member: it gets new requests and is healthy, or none is so. One that is not ready, or
+    /// about to end, has no weight.
     pub fn may_stay(&self, member: usize) -> bool {
-        self.is_healthy(member) || !self.has_healthy()
+        let has_weight = self.weights[member] > 0 || self.weights.iter().all(|weight| *weight == 0);
+        has_weight && (self.is_healthy(member) || !self.has_healthy())
     }
 
     /// A backend that is chosen already, by a session.

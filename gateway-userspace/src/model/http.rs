@@ -179,7 +179,7 @@ pub struct Route {
 pub struct Rule {
     /// Its name, if it has one.
     pub name: Option<String>,
-    /// Any of these is enough; never empty.
+    /// Any of these is enough; one without any meets nothing.
     pub matches: Vec<Match>,
     /// What happens to its requests, in order.
     pub filters: Vec<Filter>,

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::expressions::bad_expression;
+use super::expressions::bad_expressions;
 use super::gateways::OurGateway;
 use super::listeners::{GATEWAY_GROUP, Listener};
 use super::{Report, RouteRef, by_age};
@@ -250,10 +250,15 @@ fn share_hosts(listener: &Listener<'_>, one: RouteRef<'_>, other: RouteRef<'_>) 
     ones.is_empty() || others.is_empty() || meet
 }
 
-/// A value that the definitions allow and nobody here serves. Requests are not to pass by what they should have met, so no
-/// rule of such a route is served.
+/// A value that the definitions allow and nobody here serves, for which no rule of the route is served: a filter, which requests
+/// are not to pass by, or an expression that is none in each rule.
 fn unsupported(route: RouteRef<'_>) -> Option<String> {
-    unsupported_filter(route).or_else(|| bad_expression(route))
+    let all_bad = || {
+        let bad = bad_expressions(route);
+        let first = bad.first().filter(|_| bad.len() == route.found.object.spec.rules.len())?;
+        Some(format!("{}: {}", first.field, first.message))
+    };
+    unsupported_filter(route).or_else(all_bad)
 }
 
 fn unsupported_filter(route: RouteRef<'_>) -> Option<String> {

@@ -14,6 +14,7 @@ use gateway_common::{Address, FrontendKey, Port, Protocol};
 
 use super::attachments::{Attachments, Parent};
 use super::backend_tls::Policies;
+use super::expressions::{BadExpression, bad_expressions};
 use super::features::features;
 use super::gateways::{self as ours, OurGateway};
 use super::ingresses::Entrance;
@@ -157,9 +158,14 @@ impl<'a> Facts<'a> {
             let broken = references::broken_references(self.objects, route);
             references::report(route, &broken, report);
             let resolved = resolved(&broken);
-            status.parents.extend(parents.iter().map(|parent| ParentStatus {
-                parent: parent.reference.clone(),
-                conditions: vec![self.attached(route, parent), resolved.clone()],
+            let dropped = dropped(route, report);
+            status.parents.extend(parents.iter().map(|parent| {
+                let dropped = dropped.clone().filter(|_| parent.listeners.is_ok());
+                let conditions = [self.attached(route, parent), resolved.clone()];
+                ParentStatus {
+                    parent: parent.reference.clone(),
+                    conditions: conditions.into_iter().chain(dropped).collect(),
+                }
             }));
         }
         (route.id.clone(), status)
@@ -190,6 +196,21 @@ impl<'a> Facts<'a> {
 fn not_served(gateway: &OurGateway<'_>, listener: &Listener<'_>) -> Option<String> {
     let is_served = gateway.refused.is_none() && listener.is_valid();
     (!is_served).then(|| format!("listener `{}` of {} is not accepted", listener.spec.name, listener.owner))
+}
+
+/// Whether some rules of a route are not served while others are (Gateway API, `PartiallyInvalid`).
+fn dropped(route: RouteRef<'_>, report: &mut Report) -> Option<Condition> {
+    let bad = bad_expressions(route);
+    if bad.is_empty() || bad.len() == route.found.object.spec.rules.len() {
+        return None;
+    }
+    for BadExpression { field, message, .. } in &bad {
+        report.add(route.found.origin.error(route.id, field.as_str(), message.as_str()));
+    }
+    let each =
+        bad.iter().map(|BadExpression { rule, field, message }| format!("Dropped Rule {rule}: {field}: {message}"));
+    let message = each.collect::<Vec<_>>().join("; ");
+    Some(Condition { kind: "PartiallyInvalid", truth: Truth::True, reason: "UnsupportedValue", message })
 }
 
 /// Whether all references of a route lead somewhere; the first that does not is named.

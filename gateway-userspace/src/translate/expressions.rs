@@ -1,26 +1,38 @@
-//! Whether the regular expressions of a route are such: one that is none would match nothing, and requests would pass by what
-//! they should have met.
+//! Whether the regular expressions of a route are such: a rule with one that is none is not served, and its route says so.
 //!
 //! They are only parsed here, which is cheap enough for every pass; the router compiles them.
 
 use regex_syntax::{Error, parse};
 
 use super::RouteRef;
-use crate::source::route::{GrpcMethodMatch, MethodMatch, RouteMatch, ValueMatch};
+use crate::source::route::{GrpcMethodMatch, MethodMatch, RouteMatch, RouteRule, ValueMatch};
 
 const REGULAR_EXPRESSION: &str = "RegularExpression";
 
-/// The first expression of a route that is none, with its field and what to do.
-pub fn bad_expression(route: RouteRef<'_>) -> Option<String> {
+/// An expression that is none.
+pub struct BadExpression {
+    /// The rule, by its place.
+    pub rule: usize,
+    /// The field.
+    pub field: String,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// The first expression of each rule of a route that is none.
+pub fn bad_expressions(route: RouteRef<'_>) -> Vec<BadExpression> {
     let rules = route.found.object.spec.rules.iter().enumerate();
-    let mut matches = rules.flat_map(|(rule, written)| {
-        let matches = written.matches.iter().enumerate();
-        matches.map(move |(index, matched)| (format!("spec.rules[{rule}].matches[{index}]"), matched))
-    });
-    matches.find_map(|(field, matched)| {
+    rules.filter_map(|(rule, written)| bad_expression(rule, written)).collect()
+}
+
+/// The first expression of a rule that is none.
+pub fn bad_expression(rule: usize, written: &RouteRule) -> Option<BadExpression> {
+    written.matches.iter().enumerate().find_map(|(index, matched)| {
         expressions(matched).into_iter().find_map(|(part, expression)| {
             let reason = reason(expression)?;
-            Some(format!("{field}.{part}: `{expression}` is not a regular expression: {reason}: correct it"))
+            let field = format!("spec.rules[{rule}].matches[{index}].{part}");
+            let message = format!("`{expression}` is not a regular expression: {reason}: correct it");
+            Some(BadExpression { rule, field, message })
         })
     })
 }

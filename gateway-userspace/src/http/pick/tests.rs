@@ -196,4 +196,7 @@ fn a_session_stays_with_a_member_that_can_serve_and_with_any_where_none_can() {
 
     fail(&reference, 1);
     assert!(reference.may_stay(0) && reference.may_stay(1));
+
+    let ending = self::reference(&[0, 1], Picker::default());
+    assert!(!ending.may_stay(0) && ending.may_stay(1));
 }

@@ -18,6 +18,7 @@ use crate::source::{Kind, Name};
 use crate::translate::RouteRef;
 use crate::translate::backend_tls::Policies;
 use crate::translate::endpoints::Family;
+use crate::translate::expressions::bad_expression;
 use crate::translate::references::{At, Broken, Groups, Resolved, served_references};
 use crate::translate::tongue::Tongue;
 use crate::translate::upstreams::{Clusters, health_check};
@@ -45,6 +46,10 @@ impl<'a> Backends<'a> {
     }
 
     fn rule(&self, route: RouteRef<'a>, index: usize, rule: &'a RouteRule) -> Rule {
+        if bad_expression(index, rule).is_some() {
+            // It meets nothing, and keeps its place, by which the others are called.
+            return Rule { name: rule.name.clone(), ..Rule::default() };
+        }
         let is_grpc = route.id.kind == Kind::GrpcRoute;
         let mut groups = Groups::of_site(self.clusters, route, self.family);
         let backends = rule.backend_refs.iter().map(|reference| self.backend(route, &mut groups, reference)).collect();
