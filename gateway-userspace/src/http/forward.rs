@@ -22,7 +22,7 @@ use super::body::{BodyError, ClientBody, Gate, RequestBody, ResponseBody};
 use super::connection::{Connection, Exchange};
 use super::endpoint::{Endpoint, Failure, Lease};
 use super::filters::{Changes, Outcome, Scene};
-use super::framing::{self, hop_by_hop, hop_by_hop::Hops};
+use super::framing::{self, cookies, hop_by_hop, hop_by_hop::Hops};
 use super::mirror;
 use super::pick::{Asker, Choice, Reference};
 use super::reject::{self, Reason};
@@ -67,6 +67,9 @@ async fn serve(exchange: &mut Exchange, request: Request<Incoming>) -> Result<Re
     let host = authority.as_ref().map_or("", |authority| authority.host.as_str());
     exchange.note_host(host);
     normalize(&mut parts)?;
+    if parts.version >= Version::HTTP_2 {
+        cookies::join(&mut parts.headers);
+    }
 
     let site = exchange.connection.site().ok_or(Reason::NoSite)?;
     let listener = listener(exchange, &site, host)?;

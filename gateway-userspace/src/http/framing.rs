@@ -5,6 +5,7 @@
 //! added on the way to a Pod and back stands in `hop_by_hop`.
 
 pub mod authority;
+pub mod cookies;
 pub mod hop_by_hop;
 #[cfg(test)]
 mod tests;

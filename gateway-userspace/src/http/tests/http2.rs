@@ -48,6 +48,26 @@ async fn a_request_of_http1_reaches_a_pod_of_http2() {
 }
 
 #[tokio::test]
+async fn cookies_that_come_one_by_one_reach_a_pod_as_one_field() {
+    for (speech, backend) in [(PodSpeech::Http1, Speech::Http), (PodSpeech::Http2, Speech::Http2)] {
+        let pod = Pod::of(speech, |request| async move {
+            let cookies: Vec<_> = request.headers().get_all("cookie").iter().collect();
+            Response::new(text(format!("{cookies:?}")))
+        })
+        .await;
+        let gateway = Gateway::new(clear(rule([BackendRef { speech: backend, ..to_pod(pod.address) }])));
+        let mut request = get2("a", "/");
+        for cookie in ["a=1", "b=2; c=3", "d=4"] {
+            request.headers_mut().append("cookie", cookie.parse().unwrap());
+        }
+
+        let (_, seen) = read(gateway.http2().await.send_request(request).await.unwrap()).await;
+
+        assert_eq!(seen, r#"["a=1; b=2; c=3; d=4"]"#);
+    }
+}
+
+#[tokio::test]
 async fn a_call_streams_both_ways_and_ends_with_trailers() {
     let pod = Pod::of(PodSpeech::Http2, |request| async move {
         assert_eq!(request.headers()["te"], "trailers");
