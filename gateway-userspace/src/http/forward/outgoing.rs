@@ -1,6 +1,7 @@
 //! A request on its way to a backend, in a form that is neither HTTP/1.1's nor HTTP/2's until it is sent.
 
-use hyper::header::{EXPECT, HOST, HeaderValue};
+use hyper::body::Body;
+use hyper::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{HeaderMap, Method, Request, StatusCode, Uri, Version};
@@ -89,6 +90,10 @@ impl Outgoing {
         uri.path_and_query = Some(target);
         let version = if is_http2 { Version::HTTP_2 } else { Version::HTTP_11 };
         hops.announce(&mut headers, version);
+        if !is_http2 && is_open_ended(&body) && !headers.contains_key(CONTENT_LENGTH) {
+            // hyper would take GET and HEAD to have no body then.
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         if is_http2 {
             // HTTP/2 says in `:authority` what HTTP/1.1 says in `Host`, and nothing of a body that waits.
             let host = headers.remove(HOST);
@@ -134,5 +139,50 @@ impl Outgoing {
             outgoing.gate = Some(gate);
         }
         outgoing
+    }
+}
+
+/// Whether there is a body of which nobody knows how long it is.
+fn is_open_ended(body: &RequestBody) -> bool {
+    !body.is_end_stream() && body.size_hint().exact().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::mirror;
+
+    fn outgoing(method: Method, headers: HeaderMap, body: RequestBody) -> Outgoing {
+        let mut request = Request::new(());
+        (*request.method_mut(), *request.headers_mut()) = (method, headers);
+        let outgoing = Outgoing::new(request.into_parts().0, &Hops::default(), "http");
+        Outgoing { body, ..outgoing }
+    }
+
+    fn open_ended() -> RequestBody {
+        RequestBody::Mirror(mirror::pair().1)
+    }
+
+    #[test]
+    fn a_body_of_unknown_length_is_chunked_in_http1_also_when_it_comes_back_unsent() {
+        let first = outgoing(Method::GET, HeaderMap::new(), open_ended()).into_request(false);
+        assert_eq!(first.headers()["transfer-encoding"], "chunked");
+
+        let second = Outgoing::from_request(first).into_request(true);
+        assert!(!second.headers().contains_key("transfer-encoding"));
+
+        let third = Outgoing::from_request(second).into_request(false);
+        assert_eq!(third.headers().get_all("transfer-encoding").iter().collect::<Vec<_>>(), ["chunked"]);
+    }
+
+    #[test]
+    fn a_body_whose_length_is_said_is_not_chunked_and_neither_is_none() {
+        let length = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from_static("4"))]);
+
+        for outgoing in
+            [outgoing(Method::GET, length, open_ended()), outgoing(Method::GET, HeaderMap::new(), RequestBody::Empty)]
+        {
+            assert!(!outgoing.into_request(false).headers().contains_key("transfer-encoding"));
+        }
     }
 }

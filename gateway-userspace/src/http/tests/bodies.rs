@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
 
 use super::sites::{clear, rule, to_pod};
-use super::support::{AnyBody, Gateway, Pod, PodSpeech, get, say, text};
+use super::support::{AnyBody, Gateway, Pod, PodSpeech, get, read, say, text};
 use crate::http::Options;
 
 fn frames(frames: Vec<Frame<Bytes>>) -> AnyBody {
@@ -44,6 +44,28 @@ async fn trailers_pass_both_ways() {
     let body = response.into_body().collect().await.unwrap();
     assert_eq!(body.trailers().unwrap()["x-sum"], "7+");
     assert_eq!(body.to_bytes(), "abc");
+}
+
+#[tokio::test]
+async fn a_get_keeps_a_body_of_unknown_length() {
+    let pod = Pod::of(PodSpeech::Http1, |request| async move {
+        let method = request.method().clone();
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        Response::new(text(format!("{method} with {}", body.escape_ascii())))
+    })
+    .await;
+    let gateway = Gateway::new(clear(rule([to_pod(pod.address)])));
+    let mut stream = gateway.connect().await;
+    let chunked = "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n";
+
+    for turn in 0..2 {
+        let answer = say(&mut stream, chunked, "GET with").await;
+        assert!(answer.ends_with("GET with body"), "turn {turn}: {answer}");
+    }
+
+    let request = Request::get("http://a/").body(frames(vec![Frame::data("body".into())])).unwrap();
+    let response = gateway.http2().await.send_request(request).await.unwrap();
+    assert_eq!(read(response).await, (200, "GET with body".to_string()));
 }
 
 #[tokio::test]
