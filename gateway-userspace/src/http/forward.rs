@@ -1,13 +1,13 @@
 //! Carries one request to a backend and its answer back.
 //!
 //! The story of a request: is it well formed, where does it belong, who serves it, what is it told, and what comes back.
-//! Attempts follow each other as `retry` allows. Whatever goes wrong is a [`Reason`], which `reject` alone makes an answer.
+//! `attempts` sends it. Whatever goes wrong is a [`Reason`], which `reject` alone makes an answer.
 
+mod attempts;
 mod outgoing;
 
 use std::borrow::Cow;
 use std::convert::Infallible;
-use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -17,16 +17,15 @@ use hyper::header::{CONNECTION, EXPECT, HOST, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 
+pub use self::attempts::{Answer, attempts, cause};
 pub use self::outgoing::Outgoing;
-use super::body::{BodyError, ClientBody, Gate, RequestBody, ResponseBody};
+use super::body::{ClientBody, Gate, RequestBody, ResponseBody};
 use super::connection::{Connection, Exchange};
-use super::endpoint::{Endpoint, Failure, Lease};
 use super::filters::{Changes, Outcome, Scene};
 use super::framing::{self, cookies, hop_by_hop, hop_by_hop::Hops};
 use super::mirror;
 use super::pick::{Asker, Choice, Reference};
 use super::reject::{self, Reason};
-use super::retry::Tries;
 use super::router::{self, Found};
 use super::session;
 use super::snapshot::{LiveFilters, LiveMirror, LiveRule, LiveSite};
@@ -262,184 +261,6 @@ fn prepare(exchange: &Exchange, parts: Parts, body: Incoming, hops: &Hops, targe
         outgoing.body = RequestBody::Client(client_body);
     }
     outgoing
-}
-
-/// A backend's answer with the connection that it came on.
-pub struct Answer {
-    /// Its head, and a body that is still to come.
-    pub response: Response<Incoming>,
-    /// The connection.
-    pub lease: Lease,
-    /// The backend, by its place in the reference.
-    pub member: usize,
-}
-
-/// An attempt that came to nothing.
-struct Trouble {
-    reason: Reason,
-    /// Whether only the connection was at fault, which was idle before: its backend has ended it meanwhile.
-    was_stale: bool,
-}
-
-impl From<Reason> for Trouble {
-    fn from(reason: Reason) -> Self {
-        Self { reason, was_stale: false }
-    }
-}
-
-/// Tries backends until one answers, or nothing is left to try.
-pub async fn attempts(exchange: &mut Exchange, outgoing: Outgoing, target: &Target<'_>) -> Result<Answer, Reason> {
-    let mut tries = Tries::new(target.rule.retry.as_ref());
-    let deadline = target.deadline(exchange);
-    let mut held = Some(outgoing);
-    let mut choice = target.choice;
-    let mut tried = Vec::new();
-    let mut fresh = false;
-    loop {
-        let (endpoint, name) = &target.reference.members[choice.member];
-        exchange.note_attempt(name, endpoint.address);
-        let outcome = limited(exchange, endpoint, &mut held, target, deadline, (fresh, &tries)).await;
-        let trouble = match outcome {
-            Ok((response, lease)) => {
-                endpoint.note_success();
-                if held.is_none() || !tries.is_wanted_after(response.status()) {
-                    exchange.note_backend_head();
-                    return Ok(Answer { response, lease, member: choice.member });
-                }
-                None
-            }
-            Err(trouble) => Some(trouble),
-        };
-        let reason = trouble.as_ref().map(|trouble| trouble.reason);
-        let was_stale = trouble.is_some_and(|trouble| trouble.was_stale);
-        if !was_stale && reason.is_some_and(is_the_backends) {
-            endpoint.note_failure(&exchange.connection.worker.counters);
-        }
-        if held.is_none() || reason == Some(Reason::RequestTimeout) {
-            return Err(reason.unwrap_or(Reason::BackendClosed));
-        }
-        let worker = &exchange.connection.worker;
-        let Some(pause) = tries.next(reason, &worker.budget) else {
-            return Err(reason.unwrap_or(Reason::BackendClosed));
-        };
-        worker.counters.retries.fetch_add(1, Relaxed);
-        if !pause.is_zero() {
-            tokio::time::sleep(pause).await;
-        }
-        fresh = was_stale;
-        if !was_stale {
-            tried.push(choice.member);
-            choice = target.reference.choose_other(choice, &tried).unwrap_or(choice);
-        }
-    }
-}
-
-/// Whether a backend that fails so is better left out for a while, if it goes on.
-fn is_the_backends(reason: Reason) -> bool {
-    use Reason::{BackendClosed, BackendTls, ConnectFailed, ConnectTimeout};
-    matches!(reason, BackendClosed | BackendTls | ConnectFailed | ConnectTimeout)
-}
-
-/// One attempt, within the time that the rule gives.
-async fn limited(
-    exchange: &Exchange,
-    endpoint: &Arc<Endpoint>,
-    held: &mut Option<Outgoing>,
-    target: &Target<'_>,
-    deadline: Option<Instant>,
-    (fresh, tries): (bool, &Tries<'_>),
-) -> Result<(Response<Incoming>, Lease), Trouble> {
-    let attempt = attempt(exchange, endpoint, held, fresh, tries);
-    let own = target.rule.timeouts.backend_request.map(|limit| Instant::now() + limit);
-    let Some(until) = own.into_iter().chain(deadline).min() else { return attempt.await };
-    match tokio::time::timeout_at(until.into(), attempt).await {
-        Ok(outcome) => outcome,
-        Err(_) if deadline.is_some_and(|deadline| deadline <= until) => Err(Reason::RequestTimeout.into()),
-        Err(_) => Err(Reason::BackendTimeout.into()),
-    }
-}
-
-/// Sends a request to a backend. What is left in `held` afterwards may be sent again.
-async fn attempt(
-    exchange: &Exchange,
-    endpoint: &Arc<Endpoint>,
-    held: &mut Option<Outgoing>,
-    fresh: bool,
-    tries: &Tries<'_>,
-) -> Result<(Response<Incoming>, Lease), Trouble> {
-    let worker = &exchange.connection.worker;
-    let asks_to_switch = held.as_ref().is_some_and(Outgoing::asks_to_switch);
-    let leased = if asks_to_switch {
-        endpoint.lease_for_upgrade(worker, exchange.ends()).await
-    } else {
-        endpoint.lease(worker, exchange.ends(), fresh).await
-    };
-    let mut lease = leased.map_err(|failure| failed(endpoint, &failure))?;
-    let Some(outgoing) = held.take() else { return Err(Reason::BackendClosed.into()) };
-    // A connection that was there may have been ended by the backend while the request was on its way. HTTP/2 says whether
-    // the request was seen, so that any may be repeated that was not.
-    let is_idempotent = outgoing.method.is_idempotent();
-    if lease.is_reused && (is_idempotent || lease.is_http2()) || tries.wants_copy(&outgoing.method) {
-        *held = outgoing.copy();
-    }
-    let mut error = match lease.send(outgoing.into_request(lease.is_http2())).await {
-        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS && !asks_to_switch => {
-            return Err(Reason::BackendProtocol.into());
-        }
-        Ok(response) => return Ok((response, lease)),
-        Err(error) => error,
-    };
-    let was_reused = lease.is_reused;
-    drop(lease);
-    if let Some(request) = error.take_message() {
-        *held = Some(Outgoing::from_request(request));
-        return Err(Trouble { reason: Reason::BackendClosed, was_stale: was_reused });
-    }
-    let error = error.into_error();
-    tracing::debug!(address = %endpoint.address, error = %chain(&error), "a backend did not answer");
-    let reason = why(&error);
-    if reason != Reason::BackendClosed || !(is_idempotent || was_not_seen(&error)) {
-        *held = None;
-    }
-    Err(Trouble { reason, was_stale: was_reused })
-}
-
-fn failed(endpoint: &Endpoint, failure: &Failure) -> Trouble {
-    tracing::debug!(address = %endpoint.address, error = %chain(failure), "no connection to a backend");
-    match failure {
-        Failure::Connect(_) | Failure::Http2(_) => Reason::ConnectFailed,
-        Failure::Timeout => Reason::ConnectTimeout,
-        Failure::Tls(_) => Reason::BackendTls,
-    }
-    .into()
-}
-
-/// An error with its causes.
-fn chain(error: &dyn Error) -> String {
-    let causes = std::iter::successors(error.source(), |&cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
-/// The first cause of this kind.
-pub fn cause<E: Error + 'static>(error: &hyper::Error) -> Option<&E> {
-    std::iter::successors(error.source(), |&cause| cause.source()).find_map(|cause| cause.downcast_ref())
-}
-
-/// Why there was no answer.
-fn why(error: &hyper::Error) -> Reason {
-    match cause::<BodyError>(error) {
-        Some(body) => body.reason(),
-        None if error.is_parse() => Reason::BackendProtocol,
-        None => Reason::BackendClosed,
-    }
-}
-
-/// Whether a backend of HTTP/2 says that it has not seen the request (RFC 9113, 8.7).
-fn was_not_seen(error: &hyper::Error) -> bool {
-    cause::<h2::Error>(error).is_some_and(|error| {
-        let is_end = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
-        error.is_remote() && (is_end || error.reason() == Some(h2::Reason::REFUSED_STREAM))
-    })
 }
 
 impl Target<'_> {

@@ -1,19 +1,17 @@
 //! Whether an attempt at a backend is followed by another.
 //!
-//! What was never sent may always be sent again. What may have been received is sent again only if the method is
-//! idempotent and nothing of a body is gone (RFC 9110, 9.2.2). Beyond what is always safe, the rule says how often. A budget
-//! keeps retries from multiplying the load on backends that fail under it.
+//! After an attempt of which a backend has seen nothing there are some more, at once. After one that it has seen the rule says how
+//! often and when, or there is none. A budget keeps retries from multiplying the load on backends that fail under it.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use hyper::{Method, StatusCode};
+use hyper::StatusCode;
 
-use super::reject::Reason;
 use crate::model::http::Retry;
 
-/// Attempts that follow one of which nothing was sent, if the rule says nothing.
+/// Attempts that follow those of which no backend has seen anything, whatever the rule says.
 const SAFE_ATTEMPTS: u32 = 2;
 
 /// Attempts that follow, if the rule wants some and does not say how many.
@@ -65,6 +63,15 @@ impl Budget {
     }
 }
 
+/// What another attempt follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// An attempt of which no backend has seen anything.
+    Unseen,
+    /// An attempt that a backend has answered, or may have begun to serve.
+    Seen,
+}
+
 /// What remains to be tried for one request.
 #[derive(Debug)]
 pub struct Tries<'a> {
@@ -83,8 +90,8 @@ impl<'a> Tries<'a> {
     }
 
     /// Whether a request may be needed again after it was sent.
-    pub fn wants_copy(&self, method: &Method) -> bool {
-        self.wanted > 0 && method.is_idempotent()
+    pub fn wants_copy(&self) -> bool {
+        self.wanted > 0
     }
 
     /// Whether an answer is one after which the rule wants another attempt.
@@ -93,19 +100,19 @@ impl<'a> Tries<'a> {
     }
 
     /// Another attempt, if there is one left: the pause before it.
-    pub fn next(&mut self, after: Option<Reason>, budget: &Budget) -> Option<Duration> {
-        let is_safe = matches!(after, Some(Reason::ConnectFailed | Reason::ConnectTimeout | Reason::BackendClosed));
-        if self.wanted > 0 && budget.take() {
-            self.wanted -= 1;
-            let pause = self.pause;
-            self.pause = (self.pause * 2).min(MAX_BACKOFF);
-            return Some(pause);
+    pub fn next(&mut self, after: After, budget: &Budget) -> Option<Duration> {
+        let is_safe = after == After::Unseen && self.safe > 0;
+        if !(is_safe || self.wanted > 0) || !budget.take() {
+            return None;
         }
-        if self.rule.is_none() && is_safe && self.safe > 0 && budget.take() {
+        if is_safe {
             self.safe -= 1;
             return Some(Duration::ZERO);
         }
-        None
+        self.wanted -= 1;
+        let pause = self.pause;
+        self.pause = (self.pause * 2).min(MAX_BACKOFF);
+        Some(pause)
     }
 }
 
@@ -120,10 +127,22 @@ mod tests {
         let mut tries = Tries::new(Some(&rule));
 
         assert!(tries.is_wanted_after(StatusCode::SERVICE_UNAVAILABLE));
-        assert_eq!(tries.next(None, &budget), Some(Duration::from_millis(10)));
-        assert_eq!(tries.next(Some(Reason::BackendTimeout), &budget), Some(Duration::from_millis(20)));
-        assert_eq!(tries.next(None, &budget), None);
+        assert_eq!(tries.next(After::Seen, &budget), Some(Duration::from_millis(10)));
+        assert_eq!(tries.next(After::Seen, &budget), Some(Duration::from_millis(20)));
+        assert_eq!(tries.next(After::Seen, &budget), None);
         assert!(!tries.is_wanted_after(StatusCode::SERVICE_UNAVAILABLE));
+    }
+
+    #[test]
+    fn what_no_backend_has_seen_costs_none_of_the_attempts_that_the_rule_gives() {
+        let rule = Retry { codes: [503].into(), attempts: Some(1), backoff: Some(Duration::from_millis(10)) };
+        let budget = Budget::default();
+        let mut tries = Tries::new(Some(&rule));
+
+        assert_eq!(tries.next(After::Unseen, &budget), Some(Duration::ZERO));
+        assert_eq!(tries.next(After::Unseen, &budget), Some(Duration::ZERO));
+        assert_eq!(tries.next(After::Unseen, &budget), Some(Duration::from_millis(10)));
+        assert_eq!(tries.next(After::Unseen, &budget), None);
     }
 
     #[test]
@@ -131,10 +150,10 @@ mod tests {
         let budget = Budget::default();
         let mut tries = Tries::new(None);
 
-        assert_eq!(tries.next(Some(Reason::BackendTimeout), &budget), None);
-        assert_eq!(tries.next(Some(Reason::ConnectFailed), &budget), Some(Duration::ZERO));
-        assert_eq!(tries.next(Some(Reason::ConnectFailed), &budget), Some(Duration::ZERO));
-        assert_eq!(tries.next(Some(Reason::ConnectFailed), &budget), None);
+        assert_eq!(tries.next(After::Seen, &budget), None);
+        assert_eq!(tries.next(After::Unseen, &budget), Some(Duration::ZERO));
+        assert_eq!(tries.next(After::Unseen, &budget), Some(Duration::ZERO));
+        assert_eq!(tries.next(After::Unseen, &budget), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod limits;
 mod passthrough;
 mod picking;
 mod proxy;
+mod retrying;
 mod sites;
 mod support;
 mod tls;
