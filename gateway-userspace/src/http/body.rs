@@ -25,6 +25,15 @@ use super::reject::Reason;
 /// 10.1.1: a client should not wait for an indefinite time).
 const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
 
+/// Until when an answer must have ended, and what it means if it has not.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    /// The instant.
+    pub at: Instant,
+    /// Whose time is over then: the request's or the attempt's.
+    pub reason: Reason,
+}
+
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
@@ -208,7 +217,7 @@ pub struct ResponseBody {
     ahead: Option<Result<Frame<Bytes>, BodyError>>,
     /// The connection that it comes on, which goes back to its endpoint at the end.
     lease: Option<Lease>,
-    deadline: Option<Pin<Box<Sleep>>>,
+    limit: Option<(Pin<Box<Sleep>>, Reason)>,
     exchange: Option<Exchange>,
 }
 
@@ -230,21 +239,21 @@ impl ResponseBody {
         Self::of(Source::Text(text))
     }
 
-    /// What a backend sends on a connection, until the deadline if there is one.
-    pub fn backend(incoming: Incoming, lease: Lease, deadline: Option<Instant>) -> Self {
+    /// What a backend sends on a connection, within the limit if there is one.
+    pub fn backend(incoming: Incoming, lease: Lease, limit: Option<Limit>) -> Self {
         let is_over = incoming.is_end_stream();
         let mut body = Self::of(if is_over { Source::Empty } else { Source::Backend(incoming) });
         body.lease = Some(lease);
         if is_over {
             body.give_back();
         } else {
-            body.deadline = deadline.map(|at| Box::pin(tokio::time::sleep_until(at.into())));
+            body.limit = limit.map(|Limit { at, reason }| (Box::pin(tokio::time::sleep_until(at.into())), reason));
         }
         body
     }
 
     fn of(source: Source) -> Self {
-        Self { source, ahead: None, lease: None, deadline: None, exchange: None }
+        Self { source, ahead: None, lease: None, limit: None, exchange: None }
     }
 
     /// Takes what has come already of a backend's body, so that it goes to the client together with the head, in one write.
@@ -293,7 +302,7 @@ impl ResponseBody {
     }
 
     fn end(&mut self) {
-        self.deadline = None;
+        self.limit = None;
         self.give_back();
         self.source = Source::Empty;
     }
@@ -321,10 +330,11 @@ impl ResponseBody {
     }
 
     fn poll_backend(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(deadline) = &mut self.deadline
-            && deadline.as_mut().poll(cx).is_ready()
+        if let Some((end, reason)) = &mut self.limit
+            && end.as_mut().poll(cx).is_ready()
         {
-            return Poll::Ready(Some(Err(self.break_off(Reason::RequestTimeout, BodyError::Deadline))));
+            let reason = *reason;
+            return Poll::Ready(Some(Err(self.break_off(reason, BodyError::Deadline))));
         }
         let Source::Backend(incoming) = &mut self.source else { return Poll::Ready(None) };
         let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));

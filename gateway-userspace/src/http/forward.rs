@@ -19,7 +19,7 @@ use hyper::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 
 pub use self::attempts::{Answer, attempts, cause};
 pub use self::outgoing::Outgoing;
-use super::body::{ClientBody, Gate, RequestBody, ResponseBody};
+use super::body::{ClientBody, Gate, Limit, RequestBody, ResponseBody};
 use super::connection::{Connection, Exchange};
 use super::filters::{Changes, Outcome, Scene};
 use super::framing::{self, cookies, hop_by_hop, hop_by_hop::Hops};
@@ -131,7 +131,7 @@ async fn carry(
     }
     let outgoing = prepare(exchange, parts, body, hops, &target);
     let answer = attempts(exchange, outgoing, &target).await?;
-    let mut response = target.answer(exchange, answer);
+    let mut response = target.answer(answer);
     response.body_mut().look_ahead().await;
     Ok(response)
 }
@@ -268,6 +268,14 @@ impl Target<'_> {
         self.rule.timeouts.request.map(|limit| exchange.start + limit)
     }
 
+    /// The end of an attempt that begins now, or of the request if that comes first.
+    fn limit(&self, deadline: Option<Instant>) -> Option<Limit> {
+        let of_attempt = self.rule.timeouts.backend_request.map(|limit| Instant::now() + limit);
+        let of_attempt = of_attempt.map(|at| Limit { at, reason: Reason::BackendTimeout });
+        let of_request = deadline.map(|at| Limit { at, reason: Reason::RequestTimeout });
+        of_request.into_iter().chain(of_attempt).min_by_key(|limit| limit.at)
+    }
+
     /// A request's head as the backend shall see it: the nearest filter says the host, else the reference, else the client.
     pub fn outgoing(&self, exchange: &Exchange, parts: Parts, hops: &Hops) -> Outgoing {
         let mut outgoing = Outgoing::new(parts, hops, exchange.connection.forwarded.scheme());
@@ -289,13 +297,13 @@ impl Target<'_> {
     }
 
     /// An answer as the client shall get it.
-    pub fn answer(&self, exchange: &Exchange, answer: Answer) -> Response<ResponseBody> {
-        let Answer { response, lease, member } = answer;
+    pub fn answer(&self, answer: Answer) -> Response<ResponseBody> {
+        let Answer { response, lease, member, limit } = answer;
         let (mut parts, body) = response.into_parts();
         parts.version = Version::HTTP_11;
         hop_by_hop::strip(&mut parts.headers);
         self.finish(member, &mut parts.headers);
-        Response::from_parts(parts, ResponseBody::backend(body, lease, self.deadline(exchange)))
+        Response::from_parts(parts, ResponseBody::backend(body, lease, limit))
     }
 
     /// Sends the copies that the rule and the reference want.

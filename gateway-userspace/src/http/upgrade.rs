@@ -66,9 +66,10 @@ pub async fn serve(
 
     let answer = forward::attempts(exchange, outgoing, target).await?;
     if answer.response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(target.answer(exchange, answer));
+        return Ok(target.answer(answer));
     }
-    let Answer { response, lease, member } = answer;
+    // What follows may take as long as it likes: the rule's limits are for answers.
+    let Answer { response, lease, member, limit: _ } = answer;
     let is_websocket = response
         .headers()
         .get(UPGRADE)

@@ -467,7 +467,7 @@ pub enum SubjectName {
 pub struct Timeouts {
     /// From the request's arrival to the end of its answer.
     pub request: Option<Duration>,
-    /// Of one attempt at a backend.
+    /// The same of one attempt at a backend.
     pub backend_request: Option<Duration>,
 }
 

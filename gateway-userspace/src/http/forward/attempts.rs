@@ -4,6 +4,7 @@
 //! request may be sent again at all is decided here.
 
 use std::error::Error;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -12,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::{Response, StatusCode};
 
 use super::{Outgoing, Target};
-use crate::http::body::BodyError;
+use crate::http::body::{BodyError, Limit};
 use crate::http::connection::Exchange;
 use crate::http::endpoint::{Endpoint, Failure, Lease};
 use crate::http::reject::Reason;
@@ -26,6 +27,8 @@ pub struct Answer {
     pub lease: Lease,
     /// The backend, by its place in the reference.
     pub member: usize,
+    /// When the body must have ended.
+    pub limit: Option<Limit>,
 }
 
 /// A request for as long as it may be sent again.
@@ -80,19 +83,24 @@ pub async fn attempts(exchange: &mut Exchange, outgoing: Outgoing, target: &Targ
     loop {
         let (endpoint, name) = &target.reference.members[choice.member];
         exchange.note_attempt(name, endpoint.address);
-        let outcome = limited(exchange, endpoint, &mut held, target, deadline, (fresh, &tries)).await;
+        let limit = target.limit(deadline);
+        let outcome = {
+            // It is large, and would be copied into each future that waits for it.
+            let attempt = pin!(attempt(exchange, endpoint, &mut held, fresh, &tries));
+            limited(attempt, limit).await
+        };
         held.settle(outcome.as_ref().is_err_and(|trouble| trouble.was_unseen));
         fresh = outcome.as_ref().is_err_and(|trouble| trouble.was_stale);
         note(exchange, endpoint, &outcome);
 
         let worker = &exchange.connection.worker;
         let pause = what_follows(&outcome, &held, &tries).and_then(|after| tries.next(after, &worker.budget));
-        let Some(pause) = pause else { return finish(exchange, outcome, choice.member) };
+        let Some(pause) = pause else { return finish(exchange, outcome, choice.member, limit) };
         let begin = Instant::now() + pause;
         if let Some(deadline) = deadline.filter(|&deadline| deadline <= begin) {
             // Another attempt would come too late. An answer that is there is better than none.
             if outcome.is_ok() {
-                return finish(exchange, outcome, choice.member);
+                return finish(exchange, outcome, choice.member, limit);
             }
             tokio::time::sleep_until(deadline.into()).await;
             return Err(Reason::RequestTimeout);
@@ -131,10 +139,10 @@ fn what_follows(outcome: &Outcome, held: &Held, tries: &Tries<'_>) -> Option<Aft
 }
 
 /// What the last attempt came to is what all came to.
-fn finish(exchange: &mut Exchange, outcome: Outcome, member: usize) -> Result<Answer, Reason> {
+fn finish(exchange: &mut Exchange, outcome: Outcome, member: usize, limit: Option<Limit>) -> Result<Answer, Reason> {
     let (response, lease) = outcome.map_err(|trouble| trouble.reason)?;
     exchange.note_backend_head();
-    Ok(Answer { response, lease, member })
+    Ok(Answer { response, lease, member, limit })
 }
 
 /// Whether a backend that fails so is better left out for a while, if it goes on.
@@ -143,23 +151,10 @@ fn is_the_backends(reason: Reason) -> bool {
     matches!(reason, BackendClosed | BackendTls | ConnectFailed | ConnectTimeout)
 }
 
-/// One attempt, within the time that the rule gives.
-async fn limited(
-    exchange: &Exchange,
-    endpoint: &Arc<Endpoint>,
-    held: &mut Held,
-    target: &Target<'_>,
-    deadline: Option<Instant>,
-    (fresh, tries): (bool, &Tries<'_>),
-) -> Outcome {
-    let attempt = attempt(exchange, endpoint, held, fresh, tries);
-    let own = target.rule.timeouts.backend_request.map(|limit| Instant::now() + limit);
-    let Some(until) = own.into_iter().chain(deadline).min() else { return attempt.await };
-    match tokio::time::timeout_at(until.into(), attempt).await {
-        Ok(outcome) => outcome,
-        Err(_) if deadline.is_some_and(|deadline| deadline <= until) => Err(Trouble::of(Reason::RequestTimeout)),
-        Err(_) => Err(Trouble::of(Reason::BackendTimeout)),
-    }
+/// One attempt, until its answer's head is there, within its limit.
+async fn limited(attempt: Pin<&mut impl Future<Output = Outcome>>, limit: Option<Limit>) -> Outcome {
+    let Some(Limit { at, reason }) = limit else { return attempt.await };
+    tokio::time::timeout_at(at.into(), attempt).await.unwrap_or_else(|_| Err(Trouble::of(reason)))
 }
 
 /// Sends a request to a backend. What is left in `held` afterwards may be sent again, once it is settled.

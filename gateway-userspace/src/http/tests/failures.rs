@@ -129,15 +129,21 @@ async fn an_answer_that_does_not_end_in_time_breaks_off() {
         futures::future::pending::<()>().await;
     })
     .await;
-    let timeouts = Timeouts { request: Some(Duration::from_secs(2)), backend_request: None };
-    let gateway = Gateway::new(clear(Rule { timeouts, ..rule([to_pod(pod.address)]) }));
-    let mut client = gateway.http1().await;
+    let limit = Some(Duration::from_secs(2));
+    let cases = [
+        (Timeouts { request: limit, backend_request: None }, "request_timeout"),
+        (Timeouts { request: None, backend_request: limit }, "backend_timeout"),
+        (Timeouts { request: Some(Duration::from_mins(1)), backend_request: limit }, "backend_timeout"),
+    ];
 
-    let response = client.send_request(get("/")).await.unwrap();
+    for (timeouts, reason) in cases {
+        let gateway = Gateway::new(clear(Rule { timeouts, ..rule([to_pod(pod.address)]) }));
+        let response = gateway.http1().await.send_request(get("/")).await.unwrap();
 
-    assert_eq!(response.status(), 200);
-    assert!(http_body_util::BodyExt::collect(response.into_body()).await.is_err());
-    assert_eq!(gateway.server.counts().rejected["request_timeout"], 1);
+        assert_eq!(response.status(), 200);
+        assert!(http_body_util::BodyExt::collect(response.into_body()).await.is_err());
+        assert_eq!(gateway.server.counts().rejected[reason], 1);
+    }
 }
 
 #[tokio::test]

@@ -130,6 +130,21 @@ async fn a_pod_that_does_not_go_over_in_time_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_socket_outlives_the_limits_of_its_rule() {
+    let pod = echoing().await;
+    let limit = Some(Duration::from_secs(1));
+    let timeouts = Timeouts { request: limit, backend_request: limit };
+    let gateway = Gateway::new(clear(Rule { timeouts, ..rule([websocket(&pod)]) }));
+    let address = format!("ws://{}/chat", gateway.address);
+    let (mut socket, _) = tokio_tungstenite::connect_async(address).await.unwrap();
+
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    socket.send(Message::text("still here")).await.unwrap();
+
+    assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("still here"));
+}
+
+#[tokio::test]
 async fn a_socket_ends_some_time_after_its_listener() {
     let pod = echoing().await;
     let options = Options { drain_timeout: Duration::from_millis(300), ..Options::default() };
