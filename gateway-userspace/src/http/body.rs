@@ -4,8 +4,8 @@
 //! off on the other: a body is never ended as if it were complete.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -74,6 +74,22 @@ pub enum RequestBody {
     Mirror(MirrorBody),
 }
 
+/// Why a client's body broke off, for whoever waits for the answer: hyper forgets it on connections of HTTP/2.
+#[derive(Clone, Debug, Default)]
+pub struct Fault(Arc<OnceLock<Reason>>);
+
+impl Fault {
+    /// The reason, if it did.
+    pub fn reason(&self) -> Option<Reason> {
+        self.0.get().copied()
+    }
+
+    fn note(&self, error: BodyError) -> BodyError {
+        let _ = self.0.set(error.reason());
+        error
+    }
+}
+
 /// What a client sends.
 #[derive(Debug)]
 pub struct ClientBody {
@@ -84,13 +100,14 @@ pub struct ClientBody {
     timer: Option<Pin<Box<Sleep>>>,
     gate: Option<Gate>,
     taps: Vec<MirrorTap>,
+    fault: Fault,
 }
 
 impl ClientBody {
     /// A body of which nothing was read; with `pause`, it breaks off if nothing comes for so long.
     /// What is read is noted in `upload`, for the log.
     pub fn new(incoming: Incoming, pause: Option<Duration>, upload: Option<Arc<Upload>>) -> Self {
-        Self { incoming, upload, pause, timer: None, gate: None, taps: Vec::new() }
+        Self { incoming, upload, pause, timer: None, gate: None, taps: Vec::new(), fault: Fault::default() }
     }
 
     /// Nothing is read before the gate opens. Reading is what makes hyper send "100 Continue" to the client.
@@ -120,7 +137,7 @@ impl ClientBody {
             if let Some(pause) = self.pause {
                 let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
                 ready!(timer.as_mut().poll(cx));
-                return Poll::Ready(Some(Err(BodyError::Idle)));
+                return Poll::Ready(Some(Err(self.fault.note(BodyError::Idle))));
             }
             return Poll::Pending;
         };
@@ -136,7 +153,7 @@ impl ClientBody {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Some(Err(error)) => Poll::Ready(Some(Err(BodyError::Broken(error)))),
+            Some(Err(error)) => Poll::Ready(Some(Err(self.fault.note(BodyError::Broken(error))))),
             None => {
                 self.end();
                 Poll::Ready(None)
@@ -150,6 +167,16 @@ impl ClientBody {
         }
         for tap in self.taps.drain(..) {
             tap.end();
+        }
+    }
+}
+
+impl RequestBody {
+    /// Where it is noted why it broke off, if it comes from a client.
+    pub fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::Client(body) => Some(body.fault.clone()),
+            Self::Empty | Self::Mirror(_) => None,
         }
     }
 }

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::{Response, StatusCode};
 
 use super::{Outgoing, Target};
-use crate::http::body::{BodyError, Limit};
+use crate::http::body::{BodyError, Fault, Limit};
 use crate::http::connection::Exchange;
 use crate::http::endpoint::{Endpoint, Failure, Lease};
 use crate::http::reject::Reason;
@@ -37,9 +37,16 @@ struct Held {
     is_idempotent: bool,
     /// Whether the last attempt has sent something of it.
     was_sent: bool,
+    /// What became of its body.
+    fault: Option<Fault>,
 }
 
 impl Held {
+    fn new(outgoing: Outgoing) -> Self {
+        let (is_idempotent, fault) = (outgoing.method.is_idempotent(), outgoing.body.fault());
+        Self { outgoing: Some(outgoing), is_idempotent, was_sent: false, fault }
+    }
+
     /// Lets go what must not be sent again: what a backend may have begun to serve is repeated only if that changes nothing
     /// (RFC 9110, 9.2.2).
     fn settle(&mut self, was_unseen: bool) {
@@ -76,7 +83,7 @@ type Outcome = Result<(Response<Incoming>, Lease), Trouble>;
 pub async fn attempts(exchange: &mut Exchange, outgoing: Outgoing, target: &Target<'_>) -> Result<Answer, Reason> {
     let mut tries = Tries::new(target.rule.retry.as_ref());
     let deadline = target.deadline(exchange);
-    let mut held = Held { is_idempotent: outgoing.method.is_idempotent(), outgoing: Some(outgoing), was_sent: false };
+    let mut held = Held::new(outgoing);
     let mut choice = target.choice;
     let mut tried = Vec::new();
     let mut fresh = false;
@@ -196,7 +203,7 @@ async fn attempt(
     }
     let error = error.into_error();
     tracing::debug!(address = %endpoint.address, error = %chain(&error), "a backend did not answer");
-    let reason = why(&error);
+    let reason = held.fault.as_ref().and_then(Fault::reason).unwrap_or_else(|| why(&error));
     if reason != Reason::BackendClosed {
         held.outgoing = None;
     }

@@ -12,7 +12,8 @@ use hyper::{HeaderMap, Request, Response};
 use tokio::net::TcpStream;
 
 use super::sites::{clear, rule, to_pod};
-use super::support::{AnyBody, Gateway, Pod, PodSpeech, get, get2, nothing, read, text};
+use super::support::{AnyBody, Gateway, Pod, PodSpeech, get, get2, nothing, read, say, text};
+use crate::http::Options;
 use crate::model::http::{BackendRef, Rule, Speech};
 
 fn over_http2(pod: &Pod) -> BackendRef {
@@ -99,7 +100,7 @@ async fn a_call_streams_both_ways_and_ends_with_trailers() {
 #[tokio::test]
 async fn many_streams_share_one_connection_to_a_pod() {
     let pod = Pod::of(PodSpeech::Http2, |_| async {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
         Response::new(text("a"))
     })
     .await;
@@ -131,6 +132,29 @@ async fn a_pod_that_says_goaway_costs_no_request() {
 
     assert_eq!(served.load(Ordering::SeqCst), 12);
     assert!(pod.connections() >= 4);
+}
+
+#[tokio::test]
+async fn a_client_that_breaks_off_or_pauses_is_at_fault_and_not_the_pod() {
+    let pod = Pod::of(PodSpeech::Http2, |request| async move {
+        let _ = request.into_body().collect().await;
+        Response::new(text("a"))
+    })
+    .await;
+    let options = Options { body_timeout: Duration::from_millis(300), ..Options::default() };
+    let gateway = Gateway::with(clear(rule([over_http2(&pod)])), options, None);
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n";
+
+    for _ in 0..3 {
+        let answer = say(&mut gateway.connect().await, &format!("{head}ZZ\r\n"), "no such text").await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        let answer = say(&mut gateway.connect().await, head, "no such text").await;
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    }
+
+    let rejected = gateway.server.counts().rejected;
+    assert_eq!((rejected["client_body"], rejected["body_timeout"]), (3, 3), "{rejected:?}");
+    assert_eq!(gateway.server.counts().ejections, 0);
 }
 
 /// Serves three requests and says GOAWAY, as servers do that limit a connection's life.
