@@ -8,6 +8,7 @@ mod outgoing;
 
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -180,7 +181,7 @@ fn find(site: &LiveSite, listener: usize, host: &str, parts: &Parts) -> Option<F
     site.router.find(listener, &router::Request { host, path, query, method, headers })
 }
 
-/// Tells the backend who asks. HTTP/2 says in the target what HTTP/1.1 says in `Host`; behind here it is always there.
+/// Tells the backend who asks. HTTP/2 says in the target what HTTP/1.1 says in `Host`; behind here that is always there.
 fn tell(exchange: &Exchange, parts: &mut Parts) {
     if let Some(authority) = parts.uri.authority()
         && let Ok(host) = HeaderValue::from_str(authority.as_str())
@@ -192,6 +193,23 @@ fn tell(exchange: &Exchange, parts: &mut Parts) {
         parts.headers.remove(EXPECT);
     }
     exchange.connection.forwarded.tell(&mut parts.headers);
+    if !parts.headers.contains_key(HOST) {
+        // HTTP/1.0 may leave it out, and nobody else.
+        let authority = reached(exchange.connection.local, exchange.connection.forwarded.scheme());
+        if let Ok(host) = HeaderValue::try_from(authority) {
+            parts.headers.insert(HOST, host);
+        }
+    }
+}
+
+/// What a client has reached that does not say whom it asks: our address, and the port if the scheme does not say it.
+fn reached(local: SocketAddr, scheme: &str) -> String {
+    let local = SocketAddr::new(local.ip(), local.port());
+    match (local, scheme, local.port()) {
+        (SocketAddr::V4(local), "http", 80) | (SocketAddr::V4(local), "https", 443) => local.ip().to_string(),
+        (SocketAddr::V6(local), "http", 80) | (SocketAddr::V6(local), "https", 443) => format!("[{}]", local.ip()),
+        _ => local.to_string(),
+    }
 }
 
 /// What filters made of a request.
@@ -336,5 +354,25 @@ impl LiveMirror {
         let (numerator, denominator) = (u64::from(numerator), u64::from(denominator.max(1)));
         let before = self.passed.fetch_add(1, Relaxed) % denominator;
         (before + 1) * numerator / denominator > before * numerator / denominator
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_stands_for_a_host_with_the_port_that_the_scheme_does_not_say() {
+        let cases = [
+            ("192.0.2.1:80", "http", "192.0.2.1"),
+            ("192.0.2.1:80", "https", "192.0.2.1:80"),
+            ("192.0.2.1:8080", "http", "192.0.2.1:8080"),
+            ("[2001:db8::1]:443", "https", "[2001:db8::1]"),
+            ("[2001:db8::1]:80", "https", "[2001:db8::1]:80"),
+        ];
+
+        for (local, scheme, host) in cases {
+            assert_eq!(reached(local.parse().unwrap(), scheme), host);
+        }
     }
 }

@@ -49,6 +49,23 @@ async fn a_request_of_http1_reaches_a_pod_of_http2() {
 }
 
 #[tokio::test]
+async fn a_request_without_host_reaches_pods_with_the_address_that_it_was_sent_to() {
+    for (speech, backend) in [(PodSpeech::Http1, Speech::Http), (PodSpeech::Http2, Speech::Http2)] {
+        let pod = Pod::of(speech, |request| async move {
+            let host = request.headers().get("host").map(|host| host.to_str().unwrap());
+            let host = host.or(request.uri().authority().map(|authority| authority.as_str()));
+            Response::new(text(format!("host={}, {:?}", host.unwrap(), request.headers().get("x-forwarded-host"))))
+        })
+        .await;
+        let gateway = Gateway::new(clear(rule([BackendRef { speech: backend, ..to_pod(pod.address) }])));
+
+        let answer = say(&mut gateway.connect().await, "GET / HTTP/1.0\r\n\r\n", "no such text").await;
+
+        assert!(answer.ends_with(&format!("host={}, None", gateway.address)), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn cookies_that_come_one_by_one_reach_a_pod_as_one_field() {
     for (speech, backend) in [(PodSpeech::Http1, Speech::Http), (PodSpeech::Http2, Speech::Http2)] {
         let pod = Pod::of(speech, |request| async move {
