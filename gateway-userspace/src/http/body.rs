@@ -310,6 +310,14 @@ impl ResponseBody {
         .await;
     }
 
+    /// Leaves out a text of our own, if it is one: how long it would have been.
+    pub fn omit_text(&mut self) -> Option<usize> {
+        let Source::Text(text) = &self.source else { return None };
+        let length = text.len();
+        self.source = Source::Empty;
+        Some(length)
+    }
+
     /// The exchange ends with this body.
     pub fn attach(&mut self, mut exchange: Exchange) {
         if !matches!(self.source, Source::Backend(_)) {

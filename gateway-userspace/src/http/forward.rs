@@ -14,9 +14,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONNECTION, EXPECT, HOST, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Request, Response, StatusCode, Uri, Version};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 
 pub use self::attempts::{Answer, attempts, cause};
 pub use self::outgoing::Outgoing;
@@ -41,6 +41,7 @@ pub async fn handle(
 ) -> Result<Response<ResponseBody>, Infallible> {
     let mut exchange = Exchange::begin(connection, &request);
     let asks_to_switch = tap::asks_to_switch(request.method(), request.headers());
+    let asks_for_bare_head = request.method() == Method::HEAD && request.version() >= Version::HTTP_2;
     let served = serve(&mut exchange, request).await;
     let mut response = served.unwrap_or_else(|reason| {
         exchange.fail(reason);
@@ -55,6 +56,10 @@ pub async fn handle(
             // hyper says so itself once it knows; the client shall not find out by an end in the face of its next request.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
+    }
+    if asks_for_bare_head && let Some(length) = response.body_mut().omit_text() {
+        // hyper leaves out what HEAD does not want in HTTP/1.1 alone.
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
     exchange.note_response(response.status().as_u16());
     response.body_mut().attach(exchange);

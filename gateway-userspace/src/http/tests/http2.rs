@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use hyper::{HeaderMap, Request, Response};
+use hyper::{HeaderMap, Request, Response, StatusCode};
 use tokio::net::TcpStream;
 
 use super::sites::{clear, rule, to_pod};
@@ -83,6 +83,24 @@ async fn cookies_that_come_one_by_one_reach_a_pod_as_one_field() {
 
         assert_eq!(seen, r#"["a=1; b=2; c=3; d=4"]"#);
     }
+}
+
+#[tokio::test]
+async fn a_head_alone_is_answered_by_a_head_alone_also_if_no_pod_answers() {
+    let gateway = Gateway::new(clear(rule([])));
+    let (mut client, connection) = h2::client::handshake(gateway.connect().await).await.unwrap();
+    tokio::spawn(connection);
+    let mut ask = |method| {
+        let request = Request::builder().method(method).uri("http://a/").body(()).unwrap();
+        client.send_request(request, true).unwrap().0
+    };
+
+    let (mut get, mut head) = (ask("GET").await.unwrap(), ask("HEAD").await.unwrap());
+
+    assert_eq!((get.status(), head.status()), (StatusCode::INTERNAL_SERVER_ERROR, StatusCode::INTERNAL_SERVER_ERROR));
+    assert_eq!(head.headers()["content-length"], get.headers()["content-length"]);
+    assert!(get.body_mut().data().await.unwrap().unwrap().starts_with(b"no_backends: "));
+    assert!(head.body_mut().data().await.is_none());
 }
 
 #[tokio::test]
