@@ -106,21 +106,27 @@ reasons! {
 ///
 /// A client of gRPC is told in its own words: status 200 and trailers only, which is a head that ends the stream.
 pub fn response(reason: Reason, is_grpc: bool) -> Response<ResponseBody> {
-    if is_grpc {
-        let mut response = Response::new(ResponseBody::empty());
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from_static(reason.grpc_status()));
-        headers.insert(HeaderName::from_static("grpc-message"), HeaderValue::from_static(reason.sentence()));
-        return response;
+    let mut response = if is_grpc { grpc_response(reason) } else { text_response(reason) };
+    if ends_connection(reason) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    response
+}
+
+fn grpc_response(reason: Reason) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::empty());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from_static(reason.grpc_status()));
+    headers.insert(HeaderName::from_static("grpc-message"), HeaderValue::from_static(reason.sentence()));
+    response
+}
+
+fn text_response(reason: Reason) -> Response<ResponseBody> {
     let text = Bytes::from([reason.name(), ": ", reason.sentence(), "\n"].concat());
     let mut response = Response::new(ResponseBody::text(text));
     *response.status_mut() = reason.status();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    if ends_connection(reason) {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
     response
 }
 

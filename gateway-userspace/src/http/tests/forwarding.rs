@@ -125,6 +125,12 @@ async fn a_bad_request_in_a_pipeline_ends_it() {
     assert!(answers.contains("HTTP/1.1 400 Bad Request\r\n"), "{answers}");
 
     let mut stream = gateway.connect().await;
+    let call = "POST /1 HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Type: application/grpc\r\nContent-Length: 0\r\n\r\n";
+    let answers = say(&mut stream, &format!("{call}GET /2 HTTP/1.1\r\nHost: a\r\n\r\n"), "no such text").await;
+    assert!(answers.contains("\r\nconnection: close\r\n"), "{answers}");
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
+
+    let mut stream = gateway.connect().await;
     let smuggled = "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
     let answers = say(&mut stream, smuggled, "no such text").await;
     assert!(answers.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answers}");
