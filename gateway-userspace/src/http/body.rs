@@ -18,6 +18,7 @@ use tokio::time::Sleep;
 use super::access_log::Upload;
 use super::connection::Exchange;
 use super::endpoint::Lease;
+use super::framing::hop_by_hop;
 use super::mirror::{MirrorBody, MirrorTap};
 use super::reject::Reason;
 
@@ -143,7 +144,10 @@ impl ClientBody {
         };
         self.timer = None;
         match frame {
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    hop_by_hop::strip_trailers(trailers);
+                }
                 self.taps.retain_mut(|tap| tap.copy(&frame));
                 if let Some(upload) = &self.upload {
                     upload.add(frame.data_ref().map_or(0, Bytes::len));
@@ -292,7 +296,7 @@ impl ResponseBody {
             match Pin::new(&mut *incoming).poll_frame(cx) {
                 Poll::Ready(frame) => {
                     let is_over = frame.is_none() || incoming.is_end_stream();
-                    self.ahead = frame.map(|frame| frame.map_err(BodyError::Broken));
+                    self.ahead = frame.map(|frame| frame.map(passed_on).map_err(BodyError::Broken));
                     if is_over && !matches!(self.ahead, Some(Err(_))) {
                         self.end();
                     }
@@ -382,7 +386,7 @@ impl ResponseBody {
                 if is_last || frame.is_trailers() {
                     self.end();
                 }
-                Some(Ok(frame))
+                Some(Ok(passed_on(frame)))
             }
             Some(Err(error)) => Some(Err(self.break_off(Reason::BackendBody, BodyError::Broken(error)))),
             None => {
@@ -391,6 +395,14 @@ impl ResponseBody {
             }
         })
     }
+}
+
+/// A piece of an answer as the client gets it.
+fn passed_on(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        hop_by_hop::strip_answer_trailers(trailers);
+    }
+    frame
 }
 
 impl Body for ResponseBody {

@@ -112,16 +112,25 @@ impl Hops {
     }
 }
 
-/// Removes from trailers what may not stand there. A recipient may merge trailers into the head, so nothing that decides
-/// about framing, routing, identity or trust may come so late.
+/// Removes from a request's trailers what may not stand there. A recipient may merge trailers into the head, so nothing that
+/// decides about framing, routing, identity or trust may come so late.
 pub fn strip_trailers(trailers: &mut HeaderMap) {
-    let forbidden = |name: &HeaderName| {
+    remove_if(trailers, |name| {
         let text = name.as_str();
         is_end_to_end(text) || OF_THE_CONNECTION.contains(name) || NOT_IN_TRAILERS.contains(&text)
-    };
-    let names: Vec<_> = trailers.keys().filter(|name| forbidden(name)).cloned().collect();
+    });
+}
+
+/// Removes from an answer's trailers what belongs to the connection or frames it. The rest is for the client: a Pod may say what
+/// it likes, and what gRPC calls its metadata has any names.
+pub fn strip_answer_trailers(trailers: &mut HeaderMap) {
+    remove_if(trailers, |name| OF_THE_CONNECTION.contains(name) || *name == header::CONTENT_LENGTH);
+}
+
+fn remove_if(fields: &mut HeaderMap, is_forbidden: impl Fn(&HeaderName) -> bool) {
+    let names: Vec<_> = fields.keys().filter(|name| is_forbidden(name)).cloned().collect();
     for name in names {
-        trailers.remove(name);
+        fields.remove(name);
     }
 }
 

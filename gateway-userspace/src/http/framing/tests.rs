@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Version, header};
 
-use super::hop_by_hop::{Hops, strip, strip_trailers};
+use super::hop_by_hop::{Hops, strip, strip_answer_trailers, strip_trailers};
 use super::{Authority, Refusal, Rules, check};
 
 fn judge(method: &str, uri: &str, version: Version, fields: &[(&str, &str)]) -> Result<Option<Authority>, Refusal> {
@@ -187,4 +187,20 @@ fn an_offer_of_http2_in_the_clear_may_come_with_a_body() {
 
     assert_eq!(offer("h2c"), None, "Java's client sends that with its first request");
     assert_eq!(offer("websocket"), Some(Refusal::UpgradeWithBody));
+}
+
+#[test]
+fn an_answers_trailers_keep_what_is_for_the_client() {
+    let mut trailers = fields(&[
+        ("connection", "close"),
+        ("content-length", "3"),
+        ("date", "today"),
+        ("grpc-status", "0"),
+        ("transfer-encoding", "chunked"),
+        ("x-request-id", "7"),
+    ]);
+
+    strip_answer_trailers(&mut trailers);
+
+    assert_eq!(trailers, fields(&[("date", "today"), ("grpc-status", "0"), ("x-request-id", "7")]));
 }

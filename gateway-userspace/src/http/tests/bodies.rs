@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use super::sites::{clear, rule, to_pod};
 use super::support::{AnyBody, Gateway, Pod, PodSpeech, get, read, say, text};
 use crate::http::Options;
+use crate::model::http::{BackendRef, Speech};
 
 fn frames(frames: Vec<Frame<Bytes>>) -> AnyBody {
     BodyExt::boxed(StreamBody::new(futures::stream::iter(frames).map(Ok)))
@@ -44,6 +45,33 @@ async fn trailers_pass_both_ways() {
     let body = response.into_body().collect().await.unwrap();
     assert_eq!(body.trailers().unwrap()["x-sum"], "7+");
     assert_eq!(body.to_bytes(), "abc");
+}
+
+#[tokio::test]
+async fn trailers_cannot_say_what_a_head_must() {
+    let pod = Pod::of(PodSpeech::Http2, |request| async move {
+        let request = request.into_body().collect().await.unwrap();
+        let names: Vec<_> = request.trailers().unwrap().keys().map(ToString::to_string).collect();
+        let end = [("content-length", "9"), ("grpc-status", "0"), ("date", "now")];
+        let end = end.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        Response::new(frames(vec![Frame::data(names.join(" ").into()), Frame::trailers(HeaderMap::from_iter(end))]))
+    })
+    .await;
+    let backend = BackendRef { speech: Speech::Http2, ..to_pod(pod.address) };
+    let gateway = Gateway::new(clear(rule([backend])));
+    let mut end = trailers("7");
+    for name in ["x-forwarded-for", "authorization", "host"] {
+        end.insert(name, "b".parse().unwrap());
+    }
+    let request = Request::post("http://a/").body(frames(vec![Frame::data("abc".into()), Frame::trailers(end)]));
+
+    let response = gateway.http2().await.send_request(request.unwrap()).await.unwrap();
+
+    let body = response.into_body().collect().await.unwrap();
+    let mut names: Vec<_> = body.trailers().unwrap().keys().map(ToString::to_string).collect();
+    names.sort();
+    assert_eq!(names, ["date", "grpc-status"]);
+    assert_eq!(body.to_bytes(), "x-sum");
 }
 
 #[tokio::test]
