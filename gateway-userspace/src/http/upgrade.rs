@@ -14,7 +14,7 @@ use hyper::header::{
 };
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
-use hyper::{Method, Response, StatusCode};
+use hyper::{Method, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 
@@ -40,6 +40,10 @@ pub fn wanted(parts: &Parts) -> Option<Asked> {
     if parts.method == Method::CONNECT {
         let protocol = parts.extensions.get::<Protocol>()?;
         return protocol.as_str().eq_ignore_ascii_case(WEBSOCKET).then_some(Asked::Connect);
+    }
+    if parts.version < Version::HTTP_11 {
+        // HTTP/1.0 cannot go over (RFC 9110, 7.8).
+        return None;
     }
     let upgrade = parts.headers.get(UPGRADE)?;
     let is_announced =

@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::sites::{clear, rule, to, to_pod};
-use super::support::{AnyBody, Gateway, Pod, read, until};
+use super::support::{AnyBody, Gateway, Pod, PodSpeech, read, until};
 use crate::http::Options;
 use crate::model::http::{BackendRef, Rule, Speech, Timeouts};
 
@@ -100,6 +100,19 @@ async fn a_pod_that_declines_is_heard_and_the_connection_goes_on() {
 
     let next = super::support::say(&mut stream, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "no socket here").await;
     assert!(next.starts_with("HTTP/1.1 200 OK\r\n"), "{next}");
+}
+
+#[tokio::test]
+async fn http_1_0_is_served_as_if_it_had_not_asked() {
+    let pod = Pod::echo(PodSpeech::Http1).await;
+    let gateway = Gateway::new(clear(rule([websocket(&pod)])));
+    let ask = "GET / HTTP/1.0\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+               Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+
+    let answer = super::support::say(&mut gateway.connect().await, ask, "no such text").await;
+
+    assert!(answer.starts_with("HTTP/1.0 200 OK\r\n"), "{answer}");
+    assert!(!answer.contains("\nupgrade: "), "{answer}");
 }
 
 #[tokio::test]
