@@ -269,8 +269,10 @@ fn choose<'a>(
 /// The request as the backend shall see it, whichever member it is.
 fn prepare(exchange: &Exchange, parts: Parts, body: Incoming, hops: &Hops, target: &Target<'_>) -> Outgoing {
     let mut client_body = (!body.is_end_stream()).then(|| {
-        // A stream of HTTP/2 may be silent for as long as it likes; its connection is asked whether it is there.
-        let pause = (parts.version < Version::HTTP_2).then_some(exchange.connection.worker.options.body_timeout);
+        // A call of gRPC may be silent for as long as it likes; its connection is asked whether it is there. Others would keep
+        // as many of a backend's streams as a client can open.
+        let may_be_silent = exchange.is_grpc && parts.version >= Version::HTTP_2;
+        let pause = (!may_be_silent).then_some(exchange.connection.worker.options.body_timeout);
         Box::new(ClientBody::new(body, pause, exchange.upload()))
     });
     let mut outgoing = target.outgoing(exchange, parts, hops);

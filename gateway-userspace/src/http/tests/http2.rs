@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
+use hyper::http::uri::Authority;
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use tokio::net::TcpStream;
 
@@ -53,7 +54,7 @@ async fn a_request_without_host_reaches_pods_with_the_address_that_it_was_sent_t
     for (speech, backend) in [(PodSpeech::Http1, Speech::Http), (PodSpeech::Http2, Speech::Http2)] {
         let pod = Pod::of(speech, |request| async move {
             let host = request.headers().get("host").map(|host| host.to_str().unwrap());
-            let host = host.or(request.uri().authority().map(|authority| authority.as_str()));
+            let host = host.or(request.uri().authority().map(Authority::as_str));
             Response::new(text(format!("host={}, {:?}", host.unwrap(), request.headers().get("x-forwarded-host"))))
         })
         .await;
@@ -190,6 +191,28 @@ async fn a_client_that_breaks_off_or_pauses_is_at_fault_and_not_the_pod() {
     let rejected = gateway.server.counts().rejected;
     assert_eq!((rejected["client_body"], rejected["body_timeout"]), (3, 3), "{rejected:?}");
     assert_eq!(gateway.server.counts().ejections, 0);
+}
+
+#[tokio::test]
+async fn a_stream_may_be_silent_if_it_is_grpc_and_no_longer_than_a_body_otherwise() {
+    let pod = Pod::of(PodSpeech::Http2, |request| async move {
+        let _ = request.into_body().collect().await;
+        Response::new(text("a"))
+    })
+    .await;
+    let options = Options { body_timeout: Duration::from_millis(300), ..Options::default() };
+    let gateway = Gateway::with(clear(rule([over_http2(&pod)])), options, None);
+    let mut client = gateway.http2().await;
+    let silent = |content_type| {
+        let body: AnyBody = BodyExt::boxed(StreamBody::new(futures::stream::pending()));
+        Request::post("http://a/").header("content-type", content_type).body(body).unwrap()
+    };
+
+    let answer = tokio::time::timeout(Duration::from_secs(20), client.send_request(silent("application/json"))).await;
+    assert_eq!(answer.expect("an answer").unwrap().status(), StatusCode::REQUEST_TIMEOUT);
+
+    let call = client.send_request(silent("application/grpc+proto"));
+    assert!(tokio::time::timeout(Duration::from_secs(1), call).await.is_err(), "it waits for the client");
 }
 
 /// Serves three requests and says GOAWAY, as servers do that limit a connection's life.
