@@ -34,6 +34,9 @@ use super::tap::{self, Verdict};
 use super::upgrade;
 use crate::model::http::{BackendRef, Rule, path};
 
+/// Fields that a request may get more than it came with: `Host`, `Forwarded`, and those of `X-Forwarded-`.
+const TOLD_FIELDS: usize = 6;
+
 /// Serves a request. Never fails: what goes wrong is an answer.
 pub async fn handle(
     connection: Arc<Connection>,
@@ -188,6 +191,7 @@ fn find(site: &LiveSite, listener: usize, host: &str, parts: &Parts) -> Option<F
 
 /// Tells the backend who asks. HTTP/2 says in the target what HTTP/1.1 says in `Host`; behind here that is always there.
 fn tell(exchange: &Exchange, parts: &mut Parts) {
+    parts.headers.reserve(TOLD_FIELDS);
     if let Some(authority) = parts.uri.authority()
         && let Ok(host) = HeaderValue::from_str(authority.as_str())
     {

@@ -3,8 +3,8 @@
 //! After an attempt of which a backend has seen nothing there are some more, at once. After one that it has seen the rule says how
 //! often and when, or there is none. A budget keeps retries from multiplying the load on backends that fail under it.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
@@ -22,44 +22,46 @@ const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
 /// A worker's budget: each request allows for a fifth of a retry, and each second for ten.
 #[derive(Debug)]
-pub struct Budget(Mutex<Tokens>);
-
-#[derive(Debug)]
-struct Tokens {
+pub struct Budget {
     /// In fifths of a retry.
-    fifths: u64,
-    refilled: Instant,
+    fifths: AtomicU64,
+    refilled: Mutex<Instant>,
 }
 
 const FIFTHS: u64 = 5;
 const MAX_RETRIES: u64 = 100;
+const MAX_FIFTHS: u64 = MAX_RETRIES * FIFTHS;
 const RETRIES_PER_SEC: u64 = 10;
 
 impl Default for Budget {
     fn default() -> Self {
-        Self(Mutex::new(Tokens { fifths: MAX_RETRIES * FIFTHS, refilled: Instant::now() }))
+        Self { fifths: AtomicU64::new(MAX_FIFTHS), refilled: Mutex::new(Instant::now()) }
     }
 }
 
 impl Budget {
     /// A request has come.
     pub fn note_request(&self) {
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.fifths = (tokens.fifths + 1).min(MAX_RETRIES * FIFTHS);
+        // It is full most often, and then nothing is written.
+        if self.fifths.load(Relaxed) < MAX_FIFTHS {
+            self.fifths.fetch_add(1, Relaxed);
+        }
     }
 
     /// Takes a retry out of it, if there is one.
     fn take(&self) -> bool {
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.refill();
+        self.fifths.fetch_update(Relaxed, Relaxed, |fifths| fifths.checked_sub(FIFTHS)).is_ok()
+    }
+
+    fn refill(&self) {
+        let mut refilled = self.refilled.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let earned = now.duration_since(tokens.refilled).as_millis() as u64 * RETRIES_PER_SEC * FIFTHS / 1000;
+        let earned = now.duration_since(*refilled).as_millis() as u64 * RETRIES_PER_SEC * FIFTHS / 1000;
         if earned > 0 {
-            tokens.fifths = (tokens.fifths + earned).min(MAX_RETRIES * FIFTHS);
-            tokens.refilled = now;
+            let _ = self.fifths.fetch_update(Relaxed, Relaxed, |fifths| Some((fifths + earned).min(MAX_FIFTHS)));
+            *refilled = now;
         }
-        let has_one = tokens.fifths >= FIFTHS;
-        tokens.fifths -= if has_one { FIFTHS } else { 0 };
-        has_one
     }
 }
 
@@ -162,5 +164,10 @@ mod tests {
         let taken = (0..200).filter(|_| budget.take()).count();
 
         assert!((100..110).contains(&taken), "{taken}");
+        let rest = (0..5).find(|_| {
+            budget.note_request();
+            budget.take()
+        });
+        assert!(rest.is_some(), "five requests allow for one more");
     }
 }

@@ -77,6 +77,9 @@ pub struct Hops {
 
 /// Removes what is not forwarded from the fields of a request or response.
 pub fn strip(headers: &mut HeaderMap) -> Hops {
+    if !headers.keys().any(|name| OF_THE_CONNECTION.contains(name)) {
+        return Hops::default();
+    }
     let options: Vec<_> = connection_options(headers).map(str::to_ascii_lowercase).collect();
     let hops = Hops {
         upgrade: options
