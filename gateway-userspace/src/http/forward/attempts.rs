@@ -176,7 +176,8 @@ async fn attempt(
     let worker = &exchange.connection.worker;
     let asks_to_switch = held.outgoing.as_ref().is_some_and(Outgoing::asks_to_switch);
     let leased = if asks_to_switch {
-        endpoint.lease_for_upgrade(worker, exchange.ends()).await
+        // Few ask for that, and all would have room for it.
+        Box::pin(endpoint.lease_for_upgrade(worker, exchange.ends())).await
     } else {
         endpoint.lease(worker, exchange.ends(), fresh).await
     };
