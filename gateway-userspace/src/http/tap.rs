@@ -64,7 +64,8 @@ pin_project! {
 /// What is left to be done for a client that is still sending when all is said.
 #[derive(Debug)]
 struct Farewell {
-    over: Pin<Box<Sleep>>,
+    /// When it is over, set when there is something to wait for.
+    over: Option<Pin<Box<Sleep>>>,
     /// Bytes that it may still send.
     left: usize,
 }
@@ -275,9 +276,7 @@ impl<S: AsyncRead + AsyncWrite> AsyncWrite for Tap<S> {
                 return Poll::Ready(Ok(()));
             }
         }
-        let farewell = this
-            .farewell
-            .get_or_insert_with(|| Farewell { over: Box::pin(tokio::time::sleep(MAX_LINGERING)), left: MAX_DISCARDED });
+        let farewell = this.farewell.get_or_insert(Farewell { over: None, left: MAX_DISCARDED });
         farewell.poll(this.inner, cx).map(Ok)
     }
 
@@ -298,9 +297,11 @@ impl Farewell {
     /// Reads and forgets until the client has ended its side, or has had its time.
     fn poll<S: AsyncRead>(&mut self, mut inner: Pin<&mut S>, cx: &mut Context<'_>) -> Poll<()> {
         let mut bytes = [0; 16 << 10];
-        while self.left > 0 && self.over.as_mut().poll(cx).is_pending() {
+        while self.left > 0 {
             let mut buffer = ReadBuf::new(&mut bytes);
-            let outcome = ready!(inner.as_mut().poll_read(cx, &mut buffer));
+            let Poll::Ready(outcome) = inner.as_mut().poll_read(cx, &mut buffer) else {
+                return self.over.get_or_insert_with(|| Box::pin(tokio::time::sleep(MAX_LINGERING))).as_mut().poll(cx);
+            };
             if outcome.is_err() || buffer.filled().is_empty() {
                 break;
             }

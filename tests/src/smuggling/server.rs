@@ -133,11 +133,15 @@ pub fn statuses(written: &[u8]) -> Vec<u16> {
 struct Script {
     pieces: VecDeque<Vec<u8>>,
     written: Rc<RefCell<Vec<u8>>>,
+    /// Whether the server has ended its side; then the client ends the other.
+    is_shut: bool,
 }
 
 impl AsyncRead for Script {
     fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Some(mut piece) = self.pieces.pop_front() else { return Poll::Pending };
+        let Some(mut piece) = self.pieces.pop_front() else {
+            return if self.is_shut { Poll::Ready(Ok(())) } else { Poll::Pending };
+        };
         let rest = piece.split_off(piece.len().min(buffer.remaining()));
         buffer.put_slice(&piece);
         if !rest.is_empty() {
@@ -157,7 +161,8 @@ impl AsyncWrite for Script {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.is_shut = true;
         Poll::Ready(Ok(()))
     }
 }
