@@ -418,10 +418,12 @@ where
         outcome = serving.as_mut() => outcome,
         () = seldom(ended_or_idle) => {
             serving.as_mut().graceful_shutdown();
+            // Whoever has not even begun is not waited for. Of what was answered some may still be on its way.
+            let has_begun = connection.begun.load(Relaxed) > 0;
+            let patience = if has_begun { options.drain_timeout } else { options.ping_timeout };
             tokio::select! {
                 outcome = rest(&connection, serving) => outcome,
-                // Whoever has not even begun, or does not hear, is not waited for.
-                () = idle(&connection, options.ping_timeout) => Ok(()),
+                () = idle(&connection, patience) => Ok(()),
             }
         }
     };

@@ -208,6 +208,7 @@ impl Gate {
                 self.handle.note_head(!self.held.is_empty());
             }
             Some(Halt::Switch) => {
+                self.handle.note_head(false);
                 self.withheld.extend_from_slice(rest);
                 self.course = Course::Switching;
             }

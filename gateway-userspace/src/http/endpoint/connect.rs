@@ -82,17 +82,24 @@ async fn open(endpoint: &Endpoint, options: &Options, ends: Option<Ends>, alpn: 
         let stream = dial(endpoint, ends).await?;
         let Some(tls) = &endpoint.tls else {
             return if alpn == Alpn::Http2 {
+                let _ = silence::expects_reading(&stream);
                 speak_http2(stream, options).await
             } else {
                 speak_http1(stream, options).await
             };
         };
         let stream = shake_hands(tls, alpn, stream).await?;
-        match stream.get_ref().1.alpn_protocol() {
-            Some(b"h2") => speak_http2(stream, options).await,
+        let (socket, session) = stream.get_ref();
+        let is_http2 = match session.alpn_protocol() {
+            Some(agreed) => agreed == b"h2",
             // A backend without ALPN that is said to speak HTTP/2 is taken at its word.
-            None if alpn == Alpn::Http2 => speak_http2(stream, options).await,
-            _ => speak_http1(stream, options).await,
+            None => alpn == Alpn::Http2,
+        };
+        if is_http2 {
+            let _ = silence::expects_reading(socket);
+            speak_http2(stream, options).await
+        } else {
+            speak_http1(stream, options).await
         }
     };
     tokio::time::timeout(options.connect_timeout, opening).await.unwrap_or(Err(Failure::Timeout))
@@ -159,7 +166,8 @@ where
 {
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        // No pings: a gRPC server that gets them on a silent stream ends the connection (`too_many_pings`). The kernel asks.
+        // No pings: a gRPC server that gets them on a silent stream ends the connection (`too_many_pings`). The kernel asks, and
+        // finds out who does not read.
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .initial_max_send_streams(STREAMS_AT_FIRST)
