@@ -14,7 +14,7 @@ use crate::{ground, ground_alone};
 /// How long nothing happens, for status not to change either.
 const REST: Duration = Duration::from_secs(10);
 /// How long another agent may take to lead: the time of a Lease, and some.
-const TAKEOVER: Duration = Duration::from_secs(60);
+const TAKEOVER: Duration = Duration::from_mins(1);
 /// The example, but for the address pool, which is all tests'.
 const HTTPBIN: [&str; 4] = ["service.yaml", "deployments.yaml", "upstream.yaml", "gateway.yaml"];
 /// What another controller has to say of the example's route.
